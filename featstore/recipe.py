@@ -1,0 +1,208 @@
+"""What was computed: cropping, augmentation, encoder, seed; as canonical JSON, and its fingerprint.
+
+A recipe holds *what* is computed and nothing of *how* (device, precision, batch size, workers, library versions):
+two runs with one fingerprint may share a store, two with different ones never do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from featstore.errors import SettingError
+
+__all__ = [
+    "AugmentationSettings",
+    "CropSettings",
+    "EncoderSettings",
+    "Recipe",
+    "canonical_json",
+    "differences",
+    "fingerprint",
+]
+
+Colour = tuple[float, float, float]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How a mask becomes blobs and a blob becomes a square crop.
+
+    Attributes
+    ----------
+    max_blobs : int
+        At most this many blobs an image, the largest first.
+    min_area_px : int
+        Smaller blobs are left out, in pixels of the image.
+    margin : float
+        The bounding box grows by this share of its width and height on every side.
+    fill : tuple of 3 floats
+        Colour of everything outside the tissue, RGB from 0 to 1.
+    version : int
+        Rises when the same settings would give other pixels.
+    """
+
+    max_blobs: int = 10
+    min_area_px: int = 100
+    margin: float = 0.1
+    fill: Colour = (0.5, 0.5, 0.5)
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.max_blobs >= 1, f"max_blobs is {self.max_blobs}", "1 or more")
+        _require(self.min_area_px >= 1, f"min_area_px is {self.min_area_px}", "1 pixel or more")
+        _require(0 <= self.margin <= 10, f"margin is {self.margin}", "a share from 0 to 10")
+        ok = len(self.fill) == 3 and all(0 <= value <= 1 for value in self.fill)
+        _require(ok, f"fill is {self.fill}", "three numbers from 0 to 1 (red, green, blue)")
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """What an augmented repeat may do to a crop; lengths are in pixels of the crop.
+
+    Attributes
+    ----------
+    flip_probability : float
+        Of a horizontal flip, and independently of a vertical one.
+    rotation_deg : float
+        The angle is uniform within plus and minus this.
+    brightness, contrast, saturation : float
+        Factors uniform within 1 plus and minus this.
+    hue : float
+        Shift uniform within plus and minus this share of the colour circle.
+    stain_alpha, stain_beta : tuple of 2 floats
+        Each stain channel ``s`` becomes ``alpha * s + beta`` (Tellez et al., 2018, doi:10.1109/TMI.2018.2820199).
+    elastic_alpha_px, elastic_sigma_px : float
+        Displacement amplitude and smoothness (Simard et al., 2003, doi:10.1109/ICDAR.2003.1227801).
+    blur_probability : float
+        Of a Gaussian blur whose sigma is uniform within ``blur_sigma_px``.
+    blur_sigma_px : tuple of 2 floats
+        The range of the blur's sigma.
+    noise_sigma : tuple of 2 floats
+        Range of the standard deviation of additive Gaussian noise; colours go from 0 to 1.
+    erase_probability : float
+        Of erasing one rectangle (Zhong et al., 2020, doi:10.1609/aaai.v34i07.7000).
+    erase_area, erase_aspect : tuple of 2 floats
+        Range of the rectangle's share of the crop, and of its width over its height (log-uniform).
+    version : int
+        Rises when the same settings and seed would give other pixels.
+    """
+
+    flip_probability: float = 0.5
+    rotation_deg: float = 15.0
+    brightness: float = 0.05
+    contrast: float = 0.05
+    saturation: float = 0.05
+    hue: float = 0.04
+    stain_alpha: Range = (0.8, 1.2)
+    stain_beta: Range = (-0.1, 0.1)
+    elastic_alpha_px: float = 25.0
+    elastic_sigma_px: float = 7.0
+    blur_probability: float = 0.15
+    blur_sigma_px: Range = (0.1, 2.0)
+    noise_sigma: Range = (0.01, 0.03)
+    erase_probability: float = 0.25
+    erase_area: Range = (0.02, 0.12)
+    erase_aspect: Range = (0.3, 3.3)
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Which frozen model turned crops into embeddings, and how its input was prepared.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry, hub id, or ``local`` for a folder without a name of its own.
+    dim : int
+        Length of an embedding.
+    weights_digest : str
+        SHA-256 of the weights file, or ``none`` for an encoder without weights.
+    revision : str
+        The hub commit, or empty for a local folder.
+    input_size_px : int
+        Side of the square that the encoder sees; 0 when it takes crops of any size.
+    mean, std : tuple of 3 floats
+        Normalisation after scaling to 0..1.
+    pooling : str
+        How tokens become one vector.
+    version : int
+        Rises when the same weights and crop would give another embedding.
+    """
+
+    name: str
+    dim: int
+    weights_digest: str = "none"
+    revision: str = ""
+    input_size_px: int = 224
+    mean: Colour = (0.0, 0.0, 0.0)
+    std: Colour = (1.0, 1.0, 1.0)
+    pooling: str = "cls"
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the value of an embedding, given the image and its mask."""
+
+    encoder: EncoderSettings
+    crops: CropSettings = field(default_factory=CropSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON types."""
+        plain: dict[str, Any] = json.loads(canonical_json(asdict(self)))
+        return plain
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
+        return fingerprint(self.to_dict())
+
+
+def canonical_json(value: Any) -> str:
+    """Write ``value`` as JSON in the one form that is hashed: sorted keys, no spaces, UTF-8, finite numbers.
+
+    Raises
+    ------
+    SettingError
+        If ``value`` holds something that JSON can't, or a number that is not finite.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            f"a recipe can't be written as JSON ({error})",
+            expected="strings, finite numbers, booleans, lists and mappings of these",
+        ) from error
+
+
+def fingerprint(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 of the recipe's canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(dict(recipe)).encode()).hexdigest()
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """List the fields in which two recipes differ, as (dotted path, ours, theirs)."""
+    left, right = dict(_flatten(ours)), dict(_flatten(theirs))
+    paths = sorted(left.keys() | right.keys())
+    return [(path, left.get(path), right.get(path)) for path in paths if left.get(path) != right.get(path)]
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(item) if isinstance(item, tuple) else item
+
+
+def _require(ok: bool, found: str, expected: str) -> None:
+    if not ok:
+        raise SettingError(found, expected=expected)
