@@ -1,0 +1,8 @@
+"""The store: versions of embeddings keyed by (image, blob, repeat), in plain HDF5 segments."""
+
+from featstore.store.bags import Bag, Bags, Instances
+from featstore.store.images import ImageRow
+from featstore.store.reader import Store, open_store
+from featstore.store.writer import StoreWriter, create_store, relabel
+
+__all__ = ["Bag", "Bags", "ImageRow", "Instances", "Store", "StoreWriter", "create_store", "open_store", "relabel"]

@@ -1,0 +1,131 @@
+"""What is to be computed: the images of the data against what is stored already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from featstore.dataset import Dataset, ImageRecord, file_digest
+from featstore.errors import SettingError
+from featstore.extract.sink import EmbeddingSink, Known
+
+__all__ = ["ExtractionPlan", "ImageJob", "Repeats", "plan_extraction"]
+
+_HASHING_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How many augmented repeats each split gets beside the clean crop.
+
+    Attributes
+    ----------
+    train, test : int
+        0 for the clean crop alone.
+    """
+
+    train: int = 0
+    test: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.test) < 0:
+            raise SettingError(f"{min(self.train, self.test)} repeats", expected="0 or more")
+
+    def wanted(self, split: str) -> range:
+        """Repeats for an image of a split, the clean one first."""
+        return range((self.train if split == "train" else self.test) + 1)
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """One image with something left to compute.
+
+    Attributes
+    ----------
+    record : ImageRecord
+    sha256, mask_sha256 : str
+    repeats : tuple of int
+        Repeats to make of each blob.
+    stored : frozenset of (int, int)
+        The (blob, repeat) pairs that are there already.
+    """
+
+    record: ImageRecord
+    sha256: str
+    mask_sha256: str
+    repeats: tuple[int, ...]
+    stored: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """Jobs to do, and rows of images that need nothing (done, or left out) as (record, facts)."""
+
+    jobs: tuple[ImageJob, ...]
+    settled: tuple[tuple[ImageRecord, dict[str, Any]], ...]
+
+
+def plan_extraction(dataset: Dataset, sink: EmbeddingSink, repeats: Repeats) -> ExtractionPlan:
+    """Compare the data with what is stored, by content.
+
+    An image whose file and mask are unchanged, and of which every wanted (blob, repeat) is stored, needs nothing;
+    neither does one that was left out for a reason that its content alone decides.
+    """
+    jobs: list[ImageJob] = []
+    settled: list[tuple[ImageRecord, dict[str, Any]]] = []
+    for record, sha256, mask_sha256 in _identified(dataset.records):
+        known = sink.images.get(record.image)
+        if record.reason:
+            settled.append((record, left_out(record.reason, record.note, sha256, mask_sha256)))
+        elif known and known.identity == (sha256, mask_sha256) and _done(record, known, sink, repeats):
+            settled.append((record, _kept(known)))
+        else:
+            there = frozenset(sink.stored(record.image, (sha256, mask_sha256)))
+            jobs.append(ImageJob(record, sha256, mask_sha256, tuple(repeats.wanted(record.split)), there))
+    return ExtractionPlan(tuple(jobs), tuple(settled))
+
+
+def record_facts(record: ImageRecord) -> dict[str, Any]:
+    """Tell what the data say of an image, whatever its content."""
+    given = json.dumps([record.label, record.split, record.group])
+    return {
+        "sample_index": record.sample_index,
+        "position": record.position,
+        "split": record.split,
+        "label": record.label,
+        "group": record.group,
+        "given": hashlib.sha256(given.encode()).hexdigest()[:16],
+    }
+
+
+def left_out(reason: str, note: str, sha256: str, mask_sha256: str) -> dict[str, Any]:
+    """Tell that an image is left out, and why."""
+    return {"reason": str(reason), "note": note, "sha256": sha256, "mask_sha256": mask_sha256}
+
+
+def _kept(known: Known) -> dict[str, Any]:
+    sha256, mask_sha256 = known.identity
+    facts = {"source": known.source, "blobs": known.blobs, "reason": known.reason, "note": known.note}
+    return {**facts, "sha256": sha256, "mask_sha256": mask_sha256}
+
+
+def _done(record: ImageRecord, known: Known, sink: EmbeddingSink, repeats: Repeats) -> bool:
+    if known.reason:
+        return known.split == record.split
+    wanted = {(blob, repeat) for blob in range(known.blobs) for repeat in repeats.wanted(record.split)}
+    return bool(wanted) and wanted <= sink.stored(record.image, known.identity)
+
+
+def _identified(records: Iterable[ImageRecord]) -> Iterator[tuple[ImageRecord, str, str]]:
+    """Hash every image and mask, several at a time: hashing leaves Python's lock."""
+
+    def digest(record: ImageRecord) -> tuple[ImageRecord, str, str]:
+        mask = file_digest(record.mask_path) if record.mask_path else ""
+        return record, file_digest(record.path), mask
+
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        yield from pool.map(digest, records)

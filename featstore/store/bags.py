@@ -1,0 +1,266 @@
+"""Bags: one bag of blob embeddings an image, in the shape that scikit-learn expects of X."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featstore.errors import DataError
+
+__all__ = ["Bag", "Bags", "Instances"]
+
+Repeats = Literal["clean", "all"]
+
+
+class Bag(NamedTuple):
+    """One image: its name, label, and blob embeddings, float32 of shape (n_instances, dim)."""
+
+    image: str
+    label: str
+    embeddings: NDArray[np.float32]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+
+
+class Instances(NamedTuple):
+    """Rows of several bags: embeddings (n, dim) float32, and for each row the position of its image in the bags.
+
+    ``blob`` is -1 where a row is a mean over the blobs of one repeat.
+    """
+
+    embeddings: NDArray[np.float32]
+    image: NDArray[np.intp]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows behind bags, shared by every subset of them; an image's rows stand together."""
+
+    embeddings: NDArray[np.floating[Any]]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Bags:
+    """A sequence of images, each a bag of instances (blobs and their augmented repeats).
+
+    A sample is an image, so no splitter can put blobs of one image on both sides. Subsets share the embeddings
+    of the whole. Build one with `Store.bags`, `Bags.from_rows` or `Bags.from_array`.
+
+    Attributes
+    ----------
+    images : ndarray of shape (n_images,), str
+    labels : ndarray of shape (n_images,), str
+        Empty where an image has none.
+    groups : ndarray of shape (n_images,), str
+        Images that must stay on one side of a split: the same patient or slide, or twins by content.
+    provenance : mapping
+        Recipe fingerprint and version of the store, empty for bags made from arrays.
+    """
+
+    _rows: _Rows
+    _start: NDArray[np.intp]
+    _stop: NDArray[np.intp]
+    images: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_rows(
+        cls,
+        embeddings: NDArray[np.floating[Any]],
+        image: ArrayLike,
+        blob: ArrayLike,
+        repeat: ArrayLike,
+        *,
+        labels: Mapping[str, str] | None = None,
+        groups: Mapping[str, str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Bags:
+        """Group rows into bags, ordered by image name, blob and repeat.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, dim), float16 or float32
+        image : array-like of shape (n,), str
+        blob, repeat : array-like of shape (n,), int
+        labels, groups : mapping from image to str, optional
+            Without a group an image is its own.
+        provenance : mapping, optional
+
+        Raises
+        ------
+        DataError
+            If lengths differ, or an image has no clean instance (repeat 0).
+        """
+        names = np.asarray(image, dtype=np.str_)
+        blobs, repeats = np.asarray(blob, dtype=np.int32), np.asarray(repeat, dtype=np.int32)
+        if embeddings.ndim != 2 or not len(embeddings) == len(names) == len(blobs) == len(repeats):
+            raise DataError(
+                f"embeddings of shape {embeddings.shape} with {len(names)} images, {len(blobs)} blobs, "
+                f"{len(repeats)} repeats",
+                expected="a 2-D array and one image, blob and repeat a row",
+            )
+        order = np.lexsort((repeats, blobs, names))
+        if not np.array_equal(order, np.arange(len(order))):
+            embeddings, names, blobs, repeats = embeddings[order], names[order], blobs[order], repeats[order]
+        images, start = np.unique(names, return_index=True)
+        stop = np.append(start[1:], len(names)).astype(np.intp)
+        _require_clean(images, start, repeats)
+        label_of, group_of = labels or {}, groups or {}
+        return cls(
+            _Rows(embeddings, blobs, repeats),
+            start.astype(np.intp),
+            stop,
+            images,
+            np.array([label_of.get(name, "") for name in images], dtype=np.str_),
+            np.array([group_of.get(name, name) for name in images], dtype=np.str_),
+            dict(provenance or {}),
+        )
+
+    @classmethod
+    def from_array(cls, array: ArrayLike) -> Bags:
+        """Take each row of a 2-D array as an image with one blob."""
+        embeddings = np.asarray(array, dtype=np.float32)
+        n = len(embeddings)
+        zeros, position = np.zeros(n, dtype=np.int32), np.arange(n)
+        names = np.char.mod("%d", position) if n else np.array([], dtype=np.str_)
+        empty = np.full(n, "", dtype=np.str_)
+        return cls(_Rows(embeddings, zeros, zeros), position, position + 1, names, empty, names)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_images, dim), as scikit-learn expects of X."""
+        return len(self), self._rows.embeddings.shape[1]
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.shape[1]
+
+    @property
+    def repeats(self) -> list[int]:
+        """The repeats present, 0 (clean) among them."""
+        return [int(value) for value in np.unique(self._rows.repeat[self._row_index("all")])]
+
+    def __repr__(self) -> str:
+        instances = int((self._stop - self._start).sum())
+        return f"Bags({len(self)} images, {instances} instances, dim={self.dim}, repeats={self.repeats})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        raise TypeError(
+            "Bags are not an array: an image has several embeddings. "
+            "Put featstore.toolkit.MeanPool() in front of an estimator that takes arrays."
+        )
+
+    def __iter__(self) -> Iterator[Bag]:
+        return (self._bag(index) for index in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Any:
+        """Index by an integer (a `Bag`), or by a slice, integer array or boolean array (`Bags`)."""
+        if isinstance(key, tuple):  # scikit-learn indexes arrays as X[rows, ...]
+            key = key[0]
+        if isinstance(key, (int, np.integer)):
+            return self._bag(int(np.arange(len(self))[key]))
+        if not isinstance(key, slice):
+            key = np.asarray(key)
+            key = key.astype(np.intp) if key.size == 0 and key.dtype != np.bool_ else key
+        return Bags(
+            self._rows,
+            self._start[key],
+            self._stop[key],
+            self.images[key],
+            self.labels[key],
+            self.groups[key],
+            self.provenance,
+        )
+
+    def instances(self, repeats: Repeats | Sequence[int] = "clean") -> Instances:
+        """Return the rows of all bags, in the order of the images, then blob, then repeat.
+
+        Parameters
+        ----------
+        repeats : {"clean", "all"} or sequence of int
+            "clean" is repeat 0 alone.
+
+        Returns
+        -------
+        Instances
+        """
+        rows = self._row_index(repeats)
+        counts = self._stop - self._start
+        position = np.repeat(np.arange(len(self)), counts)[self._keep(repeats)]
+        embeddings = self._rows.embeddings[rows].astype(np.float32, copy=False)
+        return Instances(embeddings, position, self._rows.blob[rows], self._rows.repeat[rows])
+
+    def means(self, repeats: Repeats | Sequence[int] = "clean") -> NDArray[np.float32]:
+        """Return the mean embedding of each image over its blobs (and the repeats asked for), (n_images, dim)."""
+        rows = self.instances(repeats)
+        return _segment_means(rows.embeddings, rows.image)
+
+    def repeat_means(self) -> Instances:
+        """Return the mean over blobs for each (image, repeat): training rows for heads on image embeddings."""
+        rows = self.instances("all")
+        order = np.lexsort((rows.repeat, rows.image))
+        image, repeat = rows.image[order], rows.repeat[order]
+        changed = np.flatnonzero(np.diff(image) | np.diff(repeat)) + 1
+        first = np.concatenate([np.zeros(min(1, len(image)), dtype=np.intp), changed])
+        part = np.zeros(len(image), dtype=np.intp)
+        part[changed] = 1
+        means = _segment_means(rows.embeddings[order], np.cumsum(part))
+        return Instances(means, image[first], np.full(len(first), -1, dtype=np.int32), repeat[first])
+
+    def _bag(self, index: int) -> Bag:
+        span = slice(self._start[index], self._stop[index])
+        rows = self._rows
+        embeddings = rows.embeddings[span].astype(np.float32, copy=False)
+        return Bag(str(self.images[index]), str(self.labels[index]), embeddings, rows.blob[span], rows.repeat[span])
+
+    def _all_rows(self) -> NDArray[np.intp]:
+        counts = self._stop - self._start
+        before = np.cumsum(counts) - counts
+        rows: NDArray[np.intp] = np.arange(int(counts.sum())) + np.repeat(self._start - before, counts)
+        return rows
+
+    def _keep(self, repeats: Repeats | Sequence[int]) -> NDArray[np.bool_]:
+        rows = self._all_rows()
+        if isinstance(repeats, str) and repeats == "all":
+            return np.ones(len(rows), dtype=np.bool_)
+        wanted = [0] if isinstance(repeats, str) else list(repeats)
+        return np.isin(self._rows.repeat[rows], wanted)
+
+    def _row_index(self, repeats: Repeats | Sequence[int]) -> NDArray[np.intp]:
+        return self._all_rows()[self._keep(repeats)]
+
+
+def _segment_means(values: NDArray[np.float32], part: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Mean of each run of equal numbers in ``part``, summed in double precision."""
+    if len(part) == 0:
+        return values[:0]
+    first = np.concatenate([[0], np.flatnonzero(np.diff(part)) + 1])
+    counts = np.diff(np.append(first, len(part)))
+    sums = np.add.reduceat(values, first, axis=0, dtype=np.float64)
+    return (sums / counts[:, None]).astype(np.float32)
+
+
+def _require_clean(images: NDArray[np.str_], start: NDArray[np.intp], repeats: NDArray[np.int32]) -> None:
+    if len(images) == 0:
+        return
+    lowest = np.minimum.reduceat(repeats, start)
+    if lowest.any():
+        name = images[np.flatnonzero(lowest)[0]]
+        raise DataError(
+            f"image {name!r} has no clean embedding",
+            expected="repeat 0 of every image: it is what predictions are made from",
+        )

@@ -1,0 +1,130 @@
+"""The image table of a version: what is known of each image besides its embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, get_args, get_type_hints
+
+from featstore.errors import StoreFormatError
+
+__all__ = ["ImageRow", "ImageTable", "from_columns", "to_columns", "twin_groups"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image as a version sees it.
+
+    Attributes
+    ----------
+    image : str
+        The key: its path within the data, with forward slashes.
+    sample_index : str
+        What prediction files call it.
+    position : int
+        Its place in the order of the input.
+    split : str
+        ``train`` or ``test``.
+    label, group : str
+        Empty where there is none.
+    sha256, mask_sha256 : str
+        Digests of the files: rows in segments belong to the image only while they carry the same two.
+    source : str
+        Where the blobs came from: ``mask``, or the fallback that was taken.
+    blobs : int
+        Number of blobs.
+    reason, note : str
+        Why it was not extracted (a short code), and in words; both empty when all is well.
+    given : str
+        Digest of label, split and group as the data gave them at the last extraction: what was changed in the
+        store since (``store label``) stays until the data themselves change.
+    """
+
+    image: str
+    sample_index: str = ""
+    position: int = 0
+    split: str = "train"
+    label: str = ""
+    group: str = ""
+    sha256: str = ""
+    mask_sha256: str = ""
+    source: str = ""
+    blobs: int = 0
+    reason: str = ""
+    note: str = ""
+    given: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Content of the image and of its mask."""
+        return self.sha256, self.mask_sha256
+
+
+ImageTable = dict[str, ImageRow]
+
+_TYPES: dict[str, type] = {
+    name: (get_args(kind) or (kind,))[0]
+    for name, kind in get_type_hints(ImageRow).items()
+    if name in {f.name for f in fields(ImageRow)}
+}
+
+
+def to_columns(rows: Iterable[ImageRow]) -> dict[str, list[Any]]:
+    """Write rows as columns, for JSON."""
+    plain = [asdict(row) for row in rows]
+    return {name: [row[name] for row in plain] for name in _TYPES}
+
+
+def from_columns(columns: Mapping[str, Any], where: str) -> list[ImageRow]:
+    """Read rows from columns; columns of later formats are ignored, absent ones take their default.
+
+    Raises
+    ------
+    StoreFormatError
+        If columns are not lists of one length and of the right types.
+    """
+    known = {name: values for name, values in columns.items() if name in _TYPES}
+    if not all(isinstance(values, list) for values in known.values()):
+        raise StoreFormatError(f"{where}: an image column is not a list")
+    lengths = {len(values) for values in known.values()}
+    if len(lengths) > 1 or (lengths and "image" not in known):
+        raise StoreFormatError(f"{where}: image columns of {sorted(lengths)} rows", expected="columns of one length")
+    for name, values in known.items():
+        if not all(type(value) is _TYPES[name] for value in values):
+            raise StoreFormatError(f"{where}: column {name!r} holds other than {_TYPES[name].__name__}")
+    names = list(known)
+    return [ImageRow(**dict(zip(names, values, strict=True))) for values in zip(*known.values(), strict=True)]
+
+
+def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
+    """Name the group of each image: the same ``group``, the same file, or the same mask put images together.
+
+    Twins like these must never straddle a fold. A mask counts only where blobs came from it: that two masks are
+    empty says nothing about their images. A group takes the ``group``, or else the name, of its first image by name.
+    """
+    parent: dict[str, str] = {}
+    ordered = sorted(rows, key=lambda row: row.image)
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    owner: dict[tuple[str, str], str] = {}
+    for row in ordered:
+        parent[row.image] = row.image
+        mask = row.mask_sha256 if row.source in {"mask", "whole_mask"} else ""
+        for trait in (("group", row.group), ("image", row.sha256), ("mask", mask)):
+            if trait[1]:
+                first, second = sorted((root(owner.setdefault(trait, row.image)), root(row.image)))
+                parent[second] = first
+    title = {row.image: row.group or row.image for row in ordered}
+    return {name: title[root(name)] for name in parent}
+
+
+def merged(old: ImageRow, new: ImageRow) -> ImageRow:
+    """Keep the label, split and group of ``old`` where the data still say what they said when they were read."""
+    if old.given and old.given == new.given:
+        return replace(new, label=old.label, split=old.split, group=old.group)
+    return new
