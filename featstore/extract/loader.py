@@ -63,12 +63,13 @@ class Loader:
     ----------
     recipe : Recipe
     encoder : Encoder
-        Needs only its ``prepare`` here, unless ``in_worker`` is set.
+        Only its ``prepare`` is kept, and its ``encode`` if it may run in a worker.
     """
 
     def __init__(self, recipe: Recipe, encoder: Encoder) -> None:
         self.recipe = recipe
-        self.encoder = encoder
+        self.prepare = encoder.prepare
+        self.encode = encoder.encode if encoder.in_worker else None
 
     def __call__(self, job: ImageJob) -> Loaded:
         """Load one image; an image that can't be used comes back with its reason."""
@@ -92,9 +93,9 @@ class Loader:
         loaded.note = record.note if blobs.source == "mask" else _fallback_note(record.note, blobs)
         loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
         self._crop(loaded, image, blobs)
-        if self.encoder.in_worker and loaded.prepared:
+        if self.encode and loaded.prepared:
             with _timed(loaded, "encode"):
-                loaded.embeddings = self.encoder.encode(loaded.prepared)
+                loaded.embeddings = self.encode(loaded.prepared)
             loaded.prepared = []
 
     def _refuse_contaminated(self, image: Pixels, blobs: Blobs, job: ImageJob) -> None:
@@ -111,7 +112,7 @@ class Loader:
             with _timed(loaded, "augment"):
                 clean = cut_crop(image, blobs, blob, recipe.crops)
                 for repeat in missing:
-                    loaded.prepared.append(self.encoder.prepare(self._repeat(clean, job, blob.index, repeat)))
+                    loaded.prepared.append(self.prepare(self._repeat(clean, job, blob.index, repeat)))
                     loaded.keys.append((blob.index, repeat))
 
     def _repeat(self, clean: Pixels, job: ImageJob, blob: int, repeat: int) -> Pixels:

@@ -119,7 +119,7 @@ def extract(
         sink.register(record.image, **record_facts(record), **facts)
     run = _Run(encoder, sink, batch_size, result, progress, len(plan.jobs))
     try:
-        loader = Loader(recipe, encoder.for_worker())
+        loader = Loader(recipe, encoder)
         for loaded in _load(loader, plan.jobs, workers):
             run.take(loaded)
         run.encode_rest()
@@ -248,5 +248,5 @@ def _summarise(result: Extraction, dataset: Dataset, sink: EmbeddingSink) -> Non
 
 def _nothing_usable(dataset: Dataset, result: Extraction) -> str:
     reasons = Counter(row["reason"] for row in result.rejected)
-    counted = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
+    counted = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
     return f"{dataset.root}: none of {len(dataset.records)} images can be used ({counted})"

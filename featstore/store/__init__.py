@@ -2,7 +2,20 @@
 
 from featstore.store.bags import Bag, Bags, Instances
 from featstore.store.images import ImageRow
+from featstore.store.labels import NewLabel, match_names, relabel
 from featstore.store.reader import Store, open_store
-from featstore.store.writer import StoreWriter, create_store, relabel
+from featstore.store.writer import StoreWriter, create_store
 
-__all__ = ["Bag", "Bags", "ImageRow", "Instances", "Store", "StoreWriter", "create_store", "open_store", "relabel"]
+__all__ = [
+    "Bag",
+    "Bags",
+    "ImageRow",
+    "Instances",
+    "NewLabel",
+    "Store",
+    "StoreWriter",
+    "create_store",
+    "match_names",
+    "open_store",
+    "relabel",
+]

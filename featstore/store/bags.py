@@ -261,6 +261,6 @@ def _require_clean(images: NDArray[np.str_], start: NDArray[np.intp], repeats: N
     if lowest.any():
         name = images[np.flatnonzero(lowest)[0]]
         raise DataError(
-            f"image {name!r} has no clean embedding",
+            f"image {str(name)!r} has no clean embedding",
             expected="repeat 0 of every image: it is what predictions are made from",
         )

@@ -115,4 +115,4 @@ def _plain_errors(path: Path) -> Iterator[None]:
             found, remedy = f"{path}: writing is not permitted", "Name another place, or change its permissions."
         else:
             found, remedy = f"{path}: {error.strerror or error}", "Run the same command again once that is mended."
-        raise StoreWriteError(found, remedy=f"What was committed before stands. {remedy}") from error
+        raise StoreWriteError(found, remedy=f"Nothing that was there before has changed. {remedy}") from error

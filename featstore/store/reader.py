@@ -133,6 +133,7 @@ class Store:
         *,
         labels: Mapping[str, str] | None = None,
         groups: Mapping[str, str] | None = None,
+        labelled: bool | None = None,
     ) -> Bags:
         """Collect one bag of blob embeddings an image.
 
@@ -142,7 +143,9 @@ class Store:
         repeats : int, optional
             Augmented repeats up to this number, 0 for the clean crops alone; all that are stored by default.
         labels, groups : mapping from image to str, optional
-            Instead of those in the store. With ``labels``, only the images in it.
+            Instead of those in the store, whose twins stay together all the same.
+        labelled : bool, optional
+            Only images that have a label; by default for the training split.
 
         Returns
         -------
@@ -156,9 +159,11 @@ class Store:
         """
         usable = self.usable(split)
         if labels is not None:
-            usable = {name: replace(row, label=labels[name]) for name, row in usable.items() if name in labels}
+            usable = {name: replace(row, label=labels.get(name, "")) for name, row in usable.items()}
         if groups is not None:
             usable = {name: replace(row, group=groups.get(name, "")) for name, row in usable.items()}
+        if labelled or (labelled is None and split == "train"):
+            usable = {name: row for name, row in usable.items() if row.label}
         stored = self.repeats
         if repeats is not None and repeats > max(stored, default=0):
             raise SettingError(

@@ -106,7 +106,8 @@ def read_segment(folder: Path, entry: SegmentEntry, *, fingerprint: str, dim: in
     if size != entry.bytes:
         raise StoreFormatError(f"{path}: {size} bytes", expected=f"{entry.bytes} bytes", remedy=_RESTORE)
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        # Through Python's own file HDF5 takes no lock, and does not mind if others have the file open with locks.
+        with path.open("rb") as stream, h5py.File(stream, "r") as file:
             if int(file.attrs["format"]) != FORMAT or str(file.attrs["fingerprint"]) != fingerprint:
                 raise StoreFormatError(f"{path}: not a segment of this store", remedy=_RESTORE)
             return Segment(_from_hdf5(file, path, entry.rows, dim), path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from featstore.store.parts import Part, joined
 from featstore.store.segments import SegmentEntry, write_segment
 from featstore.store.versions import Change, Version, commit, read_version, require_recipe
 
-__all__ = ["StoreWriter", "create_store", "relabel"]
+__all__ = ["StoreWriter", "create_store"]
 
 SEGMENT_BYTES = 64 * 2**20
 
@@ -67,12 +67,6 @@ def create_store(
     except StoreNotFoundError:
         base = Version(0, plain, dim, dtype)
     return StoreWriter(folder, base, operation)
-
-
-def relabel(path: str | Path, rows: Iterable[ImageRow]) -> Version:
-    """Commit new values of image rows, embeddings untouched, as the next version."""
-    folder = Path(path)
-    return commit(folder, read_version(folder), Change("label", images=tuple(rows)))
 
 
 class StoreWriter:
@@ -127,16 +121,16 @@ class StoreWriter:
 
         A label, split or group that was changed in the store stays until the data say something new.
         """
-        self._register(ImageRow(image, **facts))
+        row, old = ImageRow(image, **facts), self._current(image)
+        self._note(merged(old, row) if old else row)
 
-    def _register(self, row: ImageRow) -> None:
+    def _note(self, row: ImageRow) -> None:
         old = self._current(row.image)
         if old is not None and old.identity != row.identity:
             self._mine.pop(row.image, None)
             self._buffer = [part for part in self._buffer if part.row.image != row.image]
-        new = merged(old, row) if old else row
-        if new != old:
-            self._rows[row.image] = new
+        if row != old:
+            self._rows[row.image] = row
 
     def add(
         self,
@@ -171,10 +165,8 @@ class StoreWriter:
             If shapes don't fit, a number is not finite, or a key is there already.
         """
         part = Part.checked(image, blobs, repeats, embeddings, boxes, self._base)
-        row = self._row(image, label, split, group) if facts is None else ImageRow(image, **facts)
+        row = self._row(image, label, split, group, part) if facts is None else ImageRow(image, **facts)
         stored = self.stored(image, row.identity)
-        if facts is None:
-            row = replace(row, blobs=len({blob for blob, _ in stored | part.keys()}))
         taken = stored & part.keys()
         if taken:
             blob, repeat = min(taken)
@@ -182,7 +174,10 @@ class StoreWriter:
                 f"{self.path}: embedding (image {image!r}, blob {blob}, repeat {repeat}) is there already",
                 expected="each key once",
             )
-        self._register(row)
+        if facts is None:
+            self._note(row)
+        else:
+            self.register(image, **facts)
         part.row = row
         if not len(part.blobs):
             return
@@ -214,13 +209,15 @@ class StoreWriter:
     def _current(self, image: str) -> ImageRow | None:
         return self._rows.get(image) or self._base.images.get(image)
 
-    def _row(self, image: str, label: str | None, split: str | None, group: str | None) -> ImageRow:
+    def _row(self, image: str, label: str | None, split: str | None, group: str | None, part: Part) -> ImageRow:
+        """Make the image's row from what it was and what its user says of it now."""
         if split not in {None, "train", "test"}:
             raise SettingError(f"split is {split!r}", expected="train or test")
         position = len(self._base.images.keys() | self._rows.keys())
         start = self._current(image) or ImageRow(image, sample_index=image, position=position)
+        blobs = {blob for blob, _ in self.stored(image, start.identity) | part.keys()}
         given: dict[str, Any] = {"label": label, "split": split, "group": group}
-        return replace(start, **{name: value for name, value in given.items() if value is not None})
+        return replace(start, blobs=len(blobs), **{name: value for name, value in given.items() if value is not None})
 
     def _write_segment(self) -> None:
         if not self._buffer:

@@ -1,0 +1,39 @@
+# Everything runs in .venv, which is made here when it is missing or older than what it was made from.
+# PYTHON picks the interpreter; extra options for pip go into PIP_OPTIONS.
+PYTHON ?= python3
+PIP_OPTIONS ?=
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.PHONY: demo test lint bench clean help
+
+help: ## list these verbs
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the whole job on the sample in data/
+	$(BIN)/featstore extract data --encoder stain-texture --repeats 4 --store build/demo.store
+	$(BIN)/featstore fit build/demo.store --model build/demo.model
+	$(BIN)/featstore predict build/demo.model build/demo.store --out build/demo-predictions.csv
+	$(BIN)/python data/score.py build/demo-predictions.csv data/test_labels.csv
+
+test: $(STAMP) ## the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## style, types, and which room may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=.:cli $(BIN)/lint-imports
+
+bench: $(STAMP) ## every benchmark, as ratios measured in one run
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## remove the environment and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,42 @@
+"""The ``featstore`` command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featstore_cli import doctor, extract, fit, predict, store
+
+app = typer.Typer(
+    name="featstore",
+    help="Embed histology images once, with a frozen foundation model; fit and predict as often as you like.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from featstore import __version__
+
+        typer.echo(f"featstore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Embed histology images once, with a frozen foundation model; fit and predict as often as you like."""
+
+
+app.command("extract", epilog=extract.EXAMPLES)(extract.extract)
+app.command("fit", epilog=fit.EXAMPLES)(fit.fit)
+app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(store.app, name="store")

@@ -1,0 +1,35 @@
+"""``featstore doctor``: what this machine can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines
+
+__all__ = ["EXAMPLES", "doctor"]
+
+EXAMPLES = """[bold]Example[/bold]
+
+featstore doctor --json"""
+
+
+def _nothing_changed(**_: Any) -> str:
+    return "Nothing was changed."
+
+
+@plain_errors(_nothing_changed)
+def doctor(as_json: JsonFlag = False) -> None:
+    """Tell what this machine can do: devices, precision, encoders and their weights, versions."""
+    from featstore.encoders import examine
+
+    found = examine()
+    if as_json:
+        print_json(found)
+        return
+    lines = [f"featstore {found['featstore']}, Python {found['python']}, {found['platform']}, {found['cores']} cores"]
+    lines += [f"  {name:<13} {version or 'not installed'}" for name, version in found["packages"].items()]
+    lines += ["devices"]
+    lines += [f"  {row['device']:<13} {row['name']}, precision {row['precision']}" for row in found["devices"]]
+    lines += ["encoders"]
+    lines += [f"  {row['encoder']:<13} {row['state']}" for row in found["encoders"]]
+    print_lines(lines)

@@ -1,0 +1,151 @@
+"""``featstore extract``: images to embeddings."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+from featstore_cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from featstore.encoders import Encoder
+    from featstore.extract import Extraction, Progress
+    from featstore.recipe import Colour
+
+__all__ = ["EXAMPLES", "extract"]
+
+EXAMPLES = """[bold]Examples[/bold]
+
+featstore extract --repeats 4
+
+featstore extract slides.csv --store slides.store --encoder stain-texture
+
+featstore extract --repeats 8   (on a store with 4: computes four more)"""
+
+
+def _interrupted(store: Path, **_: Any) -> str:
+    return f"What was finished is stored in {store}. Run the same command again to go on from there."
+
+
+@plain_errors(_interrupted)
+def extract(
+    data: Annotated[
+        Path, typer.Argument(help="Challenge folder, CSV of images, or plain folder of images.", show_default=True)
+    ] = Path("data"),
+    store: Annotated[Path, typer.Option(help="Where embeddings go; a store that is there grows.")] = Path(
+        "embeddings.store"
+    ),
+    repeats: Annotated[int, typer.Option(min=0, help="Augmented repeats of each training crop; 0: clean only.")] = 0,
+    test_repeats: Annotated[int, typer.Option(min=0, help="Augmented repeats of each test crop.")] = 0,
+    encoder: Annotated[str, typer.Option(help="phikon-v2, stain-texture, or a Hugging Face id.")] = "phikon-v2",
+    weights: Annotated[Path | None, typer.Option(help="Folder with the encoder's weights (safetensors).")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of the weights on the hub.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops that go through the encoder together.")] = 32,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that load images; 0: none of their own.", show_default="auto")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the augmentation.")] = 0,
+    max_blobs: Annotated[int, typer.Option(min=1, help="At most this many blobs an image, the largest.")] = 10,
+    min_area: Annotated[int, typer.Option(min=1, help="Smaller blobs are left out (px).")] = 100,
+    margin: Annotated[float, typer.Option(min=0, help="Growth of a blob's box on each side.")] = 0.1,
+    fill: Annotated[
+        str, typer.Option(help="Colour outside the tissue: three numbers from 0 to 1, or 'encoder'.")
+    ] = "0.5,0.5,0.5",
+    as_json: JsonFlag = False,
+) -> None:
+    """Find tissue blobs, crop and augment them, embed the crops, and write the store.
+
+    Only what is not stored yet is computed: more repeats, new images and changed images are added, and a second run
+    of the same command does nothing.
+    """
+    from featstore.dataset import find_dataset
+    from featstore.encoders import load_encoder
+    from featstore.extract import Repeats
+    from featstore.extract import extract as run
+    from featstore.recipe import CropSettings, Recipe
+    from featstore.store import create_store, open_store
+
+    started = time.perf_counter()
+    wanted = Repeats(train=repeats, test=test_repeats)
+    dataset = find_dataset(data)
+    for text in dataset.warnings:
+        warn(text)
+    model = load_encoder(encoder, weights=weights, revision=revision, device=device, precision=precision)
+    for text in model.notes:
+        warn(text)
+    crops = CropSettings(max_blobs, min_area, margin, _fill(fill, model))
+    recipe = Recipe(model.settings, crops, seed=seed)
+    with (
+        create_store(store, recipe.to_dict(), model.settings.dim, operation="extract") as writer,
+        progress_bar("extract") as move,
+    ):
+
+        def show(done: Progress) -> None:
+            rate = done.embeddings / (time.perf_counter() - started)
+            move(done.images, done.of, f"images, {done.embeddings} embeddings, {rate:.0f}/s")
+
+        count = _workers() if workers is None else workers
+        result = run(
+            dataset, model, recipe, writer, repeats=wanted, batch_size=batch_size, workers=count, progress=show
+        )
+    _report(store, open_store(store).info(), result, as_json)
+
+
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)
+
+
+def _fill(text: str, encoder: Encoder) -> Colour:
+    if text == "encoder":
+        return encoder.fill
+    try:
+        red, green, blue = (float(value) for value in text.split(","))
+    except ValueError:
+        expected = "three numbers from 0 to 1, such as 0.5,0.5,0.5, or 'encoder'"
+        raise typer.BadParameter(f"{text!r} is not {expected}", param_hint="--fill") from None
+    return red, green, blue
+
+
+def _report(store: Path, info: dict[str, Any], result: Extraction, as_json: bool) -> None:
+    for kind in ("rejected", "fallbacks"):
+        rows = getattr(result, kind)
+        if rows:
+            words = "left out" if kind == "rejected" else "cropped without a usable mask"
+            warn(f"{len(rows)} images {words}:")
+            for row in rows[:20]:
+                warn(f"  {row['image']}: {row.get('reason') or row['source']} ({row['note']})")
+            if len(rows) > 20:
+                warn(f"  and {len(rows) - 20} more; --json lists all")
+    if as_json:
+        print_json(
+            {
+                "store": str(store),
+                "version": result.version,
+                "fingerprint": info["fingerprint"],
+                "images": result.images,
+                "rejected": result.rejected,
+                "fallbacks": result.fallbacks,
+                "blobs": result.blobs,
+                "embeddings": info["embeddings"],
+                "computed": result.computed,
+                "seconds": round(result.seconds, 3),
+                "stages": {name: round(seconds, 3) for name, seconds in sorted(result.stages.items())},
+            }
+        )
+        return
+    print_lines(
+        [
+            f"{store}: version {result.version}, fingerprint {info['fingerprint'][:12]}",
+            f"  {result.images} images, {result.blobs} blobs, {len(result.rejected)} images left out",
+            f"  {info['embeddings']} embeddings of {info['dim']} numbers, {result.computed} of them computed now",
+            f"  {result.seconds:.1f} s",
+        ]
+    )

@@ -1,0 +1,136 @@
+"""``featstore fit``: embeddings to an ensemble of heads."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+from featstore_cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from featstore.store import Bags, Store
+
+__all__ = ["EXAMPLES", "fit"]
+
+EXAMPLES = """[bold]Examples[/bold]
+
+featstore fit
+
+featstore fit embeddings.store --preset m4 --folds 5 --model small.model
+
+featstore fit --labels other_labels.csv --group patient"""
+
+
+class Preset(StrEnum):
+    """The presets of the toolkit."""
+
+    m4 = "m4"
+    m5 = "m5"
+
+
+def _interrupted(model: Path, **_: Any) -> str:
+    return f"No model was written; one that was at {model} is as it was. Run the same command again."
+
+
+@plain_errors(_interrupted)
+def fit(
+    store: Annotated[Path, typer.Argument(help="The store to learn from.")] = Path("embeddings.store"),
+    model: Annotated[Path, typer.Option(help="The file that the model goes to.")] = Path("ensemble.model"),
+    preset: Annotated[
+        Preset, typer.Option(help="m4: an MLP on image means. m5: an MLP on blobs fused with XGBoost.")
+    ] = Preset.m5,
+    folds: Annotated[int, typer.Option(min=2, help="Folds, and so members of the ensemble.")] = 10,
+    repeats: Annotated[
+        int | None, typer.Option(min=0, help="Use repeats up to this one.", show_default="all that are stored")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV of sample_index,label to use instead.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column of --labels whose equal values stay in one fold (patient, slide).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of folds and heads.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Folds at a time.", show_default="cores")] = None,
+    store_version: Annotated[
+        int | None, typer.Option(min=1, help="An earlier version of the store.", show_default="newest")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fit a ten-fold ensemble on a store's training images and write it as one file.
+
+    Twins (identical images or masks) and groups never straddle a fold. Validation scores have driven early stopping,
+    temperatures and fusion: they are for comparing folds, not an estimate of the score on new data.
+    """
+    from featstore.store import open_store
+    from featstore.toolkit import m4, m5, save_model
+
+    started = time.perf_counter()
+    source = open_store(store, version=store_version)
+    bags = _bags(source, repeats, labels, group)
+    ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or os.cpu_count())
+    with progress_bar("fit") as move:
+        scores: list[float] = []
+
+        def show(score: dict[str, Any]) -> None:
+            scores.append(score["val_macro_f1"])
+            move(len(scores), folds, f"folds, validation macro-F1 so far {sum(scores) / len(scores):.3f}")
+
+        ensemble.fit(bags, bags.labels, callback=show)
+    save_model(ensemble, model)
+    _report(ensemble, model, time.perf_counter() - started, as_json)
+
+
+def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | None) -> Bags:
+    if labels is None:
+        if group not in {None, "group"}:
+            raise typer.BadParameter("needs --labels with a CSV that has this column", param_hint="--group")
+        return store.bags("train", repeats=repeats)
+    from featstore.dataset.labels import read_label_csv
+    from featstore.store import match_names
+
+    table = read_label_csv(labels)
+    for text in table.warnings:
+        warn(text)
+    if group and group not in table.columns:
+        raise typer.BadParameter(
+            f"{labels} has no column {group!r} but {', '.join(table.columns)}", param_hint="--group"
+        )
+    rows = {row.sample_index: row for row in table.rows}
+    keys, unknown = match_names(store.images, rows)
+    if unknown:
+        warn(f"{labels}: {len(unknown)} names are not in {store.path}: {', '.join(unknown[:5])}")
+    split = "train" if store.usable("train") else "all"
+    return store.bags(
+        split,
+        repeats=repeats,
+        labels={key: rows[name].label for name, key in keys.items()},
+        groups={key: rows[name].cells.get(group, "") for name, key in keys.items()} if group else None,
+        labelled=True,
+    )
+
+
+def _report(ensemble: Any, path: Path, seconds: float, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "model": str(path),
+                "classes": [str(name) for name in ensemble.classes_],
+                "folds": ensemble.fold_scores_,
+                "oof_macro_f1": ensemble.oof_macro_f1_,
+                "oof_accuracy": ensemble.oof_accuracy_,
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    lines = ["fold  val macro-F1  val accuracy"]
+    lines += [f"{s['fold']:>4}  {s['val_macro_f1']:>12.3f}  {s['val_accuracy']:>12.3f}" for s in ensemble.fold_scores_]
+    lines += [
+        f"out-of-fold macro-F1 {ensemble.oof_macro_f1_:.3f}, accuracy {ensemble.oof_accuracy_:.3f} "
+        f"({len(ensemble.classes_)} classes, {len(ensemble.oof_probabilities_)} images)",
+        f"{path}: written in {seconds:.1f} s",
+    ]
+    print_lines(lines)

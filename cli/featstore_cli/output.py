@@ -1,0 +1,91 @@
+"""What every command shares: results on stdout, everything else on stderr, and plain messages for errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from featstore.errors import FeatstoreError
+
+__all__ = ["JsonFlag", "note", "plain_errors", "print_json", "print_lines", "warn"]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print a result as one JSON object."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print a result for people."""
+    for line in lines:
+        typer.echo(line)
+
+
+def note(text: str) -> None:
+    """Tell something on stderr."""
+    typer.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """Warn on stderr."""
+    note(f"Warning: {text}")
+
+
+def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """End a command with one message instead of a traceback: exit 1 on an error, 130 on Ctrl-C.
+
+    Parameters
+    ----------
+    interrupted : callable
+        Takes the command's arguments and says what is safely stored and how to go on.
+    """
+
+    def decorate(command: Callable[P, R]) -> Callable[P, R]:
+        @wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return command(*args, **kwargs)
+            except KeyboardInterrupt:
+                note(f"\nInterrupted. {interrupted(**kwargs)}")
+                raise typer.Exit(130) from None
+            except (typer.Exit, typer.BadParameter, BrokenPipeError):
+                raise
+            except FeatstoreError as error:
+                note(f"Error: {error}")
+            except OSError as error:
+                where = f"{error.filename}: " if error.filename else ""
+                note(f"Error: {where}{error.strerror or error}. Mend that and run the same command again.")
+            except Exception as error:
+                if os.environ.get("FEATSTORE_DEBUG"):
+                    raise
+                found = f"{type(error).__name__}: {error}".splitlines()[0]
+                note(f"Error: {found}. This is a fault of featstore; FEATSTORE_DEBUG=1 shows where it is.")
+            raise typer.Exit(1)
+
+        return run
+
+    return decorate
+
+
+def is_terminal() -> bool:
+    """Tell whether stderr is a terminal: elsewhere there is no progress bar."""
+    return sys.stderr.isatty()
+
+
+def _plain(value: Any) -> Any:
+    """Turn paths and numpy numbers into JSON's own types."""
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value.tolist()

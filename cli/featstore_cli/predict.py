@@ -1,0 +1,78 @@
+"""``featstore predict``: a model and a store to a CSV of predictions."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+
+__all__ = ["EXAMPLES", "predict"]
+
+EXAMPLES = """[bold]Examples[/bold]
+
+featstore predict
+
+featstore predict ensemble.model embeddings.store --submission submission.csv"""
+
+
+class Split(StrEnum):
+    """The splits of a store."""
+
+    test = "test"
+    train = "train"
+    all = "all"
+
+
+def _interrupted(out: Path, **_: Any) -> str:
+    return f"A file that was at {out} is as it was. Run the same command again."
+
+
+@plain_errors(_interrupted)
+def predict(
+    model: Annotated[Path, typer.Argument(help="A file that fit wrote.")] = Path("ensemble.model"),
+    store: Annotated[Path, typer.Argument(help="The store to predict.")] = Path("embeddings.store"),
+    out: Annotated[Path, typer.Option(help="CSV of labels, confidences and probabilities.")] = Path("predictions.csv"),
+    submission: Annotated[Path | None, typer.Option(help="CSV of just sample_index,label, as well.")] = None,
+    split: Annotated[Split, typer.Option(help="Which images.")] = Split.test,
+    as_json: JsonFlag = False,
+) -> None:
+    """Predict a label for every image of a split, in the order of the input.
+
+    An image without a usable blob gets the class prior; its row says so in the column ``note``.
+    """
+    from featstore.store import open_store
+    from featstore.toolkit import load_model
+    from featstore.toolkit.predictions import predict_images, write_predictions, write_submission
+
+    started = time.perf_counter()
+    ensemble = load_model(model)
+    predictions = predict_images(ensemble, open_store(store), split.value)
+    write_predictions(out, predictions, ensemble.classes_, keys=split is Split.all)
+    if submission is not None:
+        write_submission(submission, predictions)
+    if split is not Split.test:
+        warn("training images were seen in fitting: these predictions of them say nothing about new ones")
+    noted = sum(bool(prediction.note) for prediction in predictions)
+    counts = Counter(prediction.label for prediction in predictions)
+    if as_json:
+        print_json(
+            {
+                "out": str(out),
+                "submission": str(submission) if submission else None,
+                "images": len(predictions),
+                "noted": noted,
+                "labels": dict(sorted(counts.items())),
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+        )
+        return
+    lines = [f"{out}: {len(predictions)} images" + (f", {noted} with a note" if noted else "")]
+    lines += [f"  {label}: {count}" for label, count in counts.most_common()]
+    lines += [f"{submission}: the same labels, for submission"] if submission else []
+    print_lines(lines)

@@ -1,0 +1,93 @@
+"""``featstore store``: everything about a store that is not extraction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+
+__all__ = ["app"]
+
+app = typer.Typer(name="store", help="Look at a store, its history and its labels.", no_args_is_help=True)
+
+StorePath = Annotated[Path, typer.Argument(help="The store.")]
+VersionOption = Annotated[
+    int | None, typer.Option("--store-version", min=1, help="An earlier version.", show_default="newest")
+]
+
+
+def _nothing_changed(**_: Any) -> str:
+    return "Nothing was changed."
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nfeatstore store info embeddings.store --json")
+@plain_errors(_nothing_changed)
+def info(
+    store: StorePath = Path("embeddings.store"), store_version: VersionOption = None, as_json: JsonFlag = False
+) -> None:
+    """Tell what a store holds and how it was made."""
+    from featstore.store import open_store
+
+    found = open_store(store, version=store_version).info()
+    if as_json:
+        print_json(found)
+        return
+    recipe = found.pop("recipe")
+    width = max(map(len, found))
+    print_lines(f"{name.replace('_', ' '):<{width}}  {_words(value)}" for name, value in found.items())
+    encoder = recipe.get("encoder")
+    if isinstance(encoder, dict):
+        print_lines(
+            [f"{'encoder':<{width}}  {encoder.get('name')} (weights {str(encoder.get('weights_digest'))[:12]})"]
+        )
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nfeatstore store log embeddings.store")
+@plain_errors(_nothing_changed)
+def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) -> None:
+    """List a store's versions, the newest first."""
+    from featstore.store import open_store
+
+    versions = list(open_store(store).log())
+    if as_json:
+        print_json({"store": str(store), "versions": versions})
+        return
+    for version in versions:
+        added = version["added"] or {}
+        counts = f"+{added.get('rows', 0)} embeddings, {added.get('images', 0)} images"
+        print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']:<8} {counts}"])
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nfeatstore store label corrected_labels.csv embeddings.store")
+@plain_errors(_nothing_changed)
+def label(
+    csv: Annotated[Path, typer.Argument(help="CSV of sample_index and label, and optionally split and group.")],
+    store: StorePath = Path("embeddings.store"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Change labels, splits and groups in a new version of the store; embeddings stay as they are."""
+    from featstore.dataset.labels import read_label_csv
+    from featstore.store import NewLabel, relabel
+
+    table = read_label_csv(csv)
+    for text in table.warnings:
+        warn(text)
+    rows = [NewLabel(row.sample_index, row.label, row.split, row.group) for row in table.rows]
+    version, changed, unknown = relabel(store, rows)
+    if unknown:
+        warn(f"{len(unknown)} names are not in {store}: {', '.join(unknown[:5])}")
+    if as_json:
+        print_json({"store": str(store), "version": version, "changed": changed, "unknown": unknown})
+        return
+    print_lines([f"{store}: version {version}, {changed} images changed"])
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,52 @@
+"""Small stores for the tests of the room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featstore.store import Store, create_store, open_store
+
+DIM = 6
+RECIPE = {"encoder": {"name": "made-up", "dim": DIM}, "seed": 0}
+
+
+def vector(image: int, blob: int, repeat: int) -> np.ndarray:
+    """The embedding of a key: a pure function of it, so that any row can be checked."""
+    return np.arange(DIM, dtype=np.float32) + np.float32(100 * image + 10 * blob + repeat)
+
+
+def add_image(writer, number: int, blobs: int = 2, repeats: tuple[int, ...] = (0, 1), **facts) -> None:
+    keys = [(b, r) for b in range(blobs) for r in repeats]
+    writer.add(
+        image=f"img_{number:04d}.png",
+        blobs=[b for b, _ in keys],
+        repeats=[r for _, r in keys],
+        embeddings=np.stack([vector(number, b, r) for b, r in keys]),
+        **facts,
+    )
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Store]:
+    def make(images: int = 6, path: Path | None = None, **keywords) -> Store:
+        path = path or tmp_path / "some.store"
+        with create_store(path, RECIPE, DIM, **keywords) as writer:
+            for number in range(images):
+                add_image(writer, number, label="AB"[number % 2])
+        return open_store(path)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def helpers():
+    class Helpers:
+        dim, recipe = DIM, RECIPE
+        add_image = staticmethod(add_image)
+        vector = staticmethod(vector)
+
+    return Helpers

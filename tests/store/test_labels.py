@@ -1,0 +1,81 @@
+"""Labels of a version, and which images must stay together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featstore.errors import LabelError
+from featstore.store import ImageRow, NewLabel, create_store, match_names, open_store, relabel
+from featstore.store.images import twin_groups
+
+
+def test_relabelling_is_a_version_of_its_own(make_store):
+    store = make_store(3)
+    version, changed, unknown = relabel(
+        store.path,
+        [NewLabel("img_0000.png", label="Z", group="p"), NewLabel("img_0001.png", label="B"), NewLabel("ghost.png")],
+    )
+    assert (version, changed, unknown) == (2, 1, ["ghost.png"])
+    now = open_store(store.path)
+    assert (now.images["img_0000.png"].label, now.images["img_0000.png"].group) == ("Z", "p")
+    assert open_store(store.path, version=1).images["img_0000.png"].label == "A"
+    assert len(list((store.path / "segments").iterdir())) == 1
+    assert relabel(store.path, [NewLabel("img_0001.png", label="B")])[:2] == (2, 0)
+
+
+def test_names_that_are_not_there(make_store):
+    with pytest.raises(LabelError, match=r"none of 1 names.*such as 'img_0000\.png'"):
+        relabel(make_store(1).path, [NewLabel("x")])
+
+
+def test_an_unlabelled_image_that_gets_a_label_goes_into_training(helpers, tmp_path):
+    with create_store(tmp_path / "x.store", helpers.recipe, helpers.dim) as writer:
+        helpers.add_image(writer, 0, split="test")
+        helpers.add_image(writer, 1, split="test")
+    relabel(
+        tmp_path / "x.store", [NewLabel("img_0000.png", label="A"), NewLabel("img_0001.png", label="A", split="test")]
+    )
+    images = open_store(tmp_path / "x.store").images
+    assert [row.split for row in images.values()] == ["train", "test"]
+
+
+def test_a_file_name_of_both_splits_means_the_training_image():
+    images = {
+        "train_data/a.png": ImageRow("train_data/a.png", sample_index="a.png"),
+        "test_data/a.png": ImageRow("test_data/a.png", sample_index="a.png", split="test"),
+        "x/b.png": ImageRow("x/b.png", sample_index="b.png"),
+        "y/b.png": ImageRow("y/b.png", sample_index="b.png"),
+    }
+    assert match_names(images, ["a.png"])[0] == {"a.png": "train_data/a.png"}
+    assert match_names(images, ["test_data/a.png"])[0] == {"test_data/a.png": "test_data/a.png"}
+    with pytest.raises(LabelError, match="could mean"):
+        match_names(images, ["b.png"])
+
+
+traits = st.tuples(*[st.sampled_from(["", "a", "b", "c"])] * 3, st.sampled_from(["mask", "tissue"]))
+
+
+@given(st.lists(traits, max_size=12))
+def test_twins_share_a_group_and_others_do_not(rows):
+    """Groups are the connected components of: same group, same image, or same mask that gave blobs."""
+    table = [
+        ImageRow(f"i{n:02d}", group=group and f"group {group}", sha256=sha, mask_sha256=mask, source=source)
+        for n, (group, sha, mask, source) in enumerate(rows)
+    ]
+
+    def related(one: ImageRow, other: ImageRow) -> bool:
+        masks = one.mask_sha256 and one.mask_sha256 == other.mask_sha256 and {one.source, other.source} == {"mask"}
+        return bool(masks or (one.group and one.group == other.group) or (one.sha256 and one.sha256 == other.sha256))
+
+    groups = twin_groups(table)
+    component = {row.image: {row.image} for row in table}
+    for _ in table:
+        for one in table:
+            for other in table:
+                if related(one, other):
+                    component[one.image] |= component[other.image]
+    for one in table:
+        for other in table:
+            assert (groups[one.image] == groups[other.image]) == (other.image in component[one.image])
