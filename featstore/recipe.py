@@ -27,6 +27,8 @@ __all__ = [
 Colour = tuple[float, float, float]
 Range = tuple[float, float]
 
+_SIGNED = frozenset({"stain_alpha", "stain_beta"})
+
 
 @dataclass(frozen=True)
 class CropSettings:
@@ -109,6 +111,18 @@ class AugmentationSettings:
     erase_area: Range = (0.02, 0.12)
     erase_aspect: Range = (0.3, 3.3)
     version: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name.endswith("_probability"):
+                _require(0 <= value <= 1, f"{name} is {value}", "a probability from 0 to 1")
+            elif isinstance(value, tuple):
+                _require(value[0] <= value[1], f"{name} is {value}", "a range, the smaller number first")
+            if name not in _SIGNED:
+                low = value[0] if isinstance(value, tuple) else value
+                _require(low >= 0, f"{name} is {value}", "nothing below 0")
+        _require(self.erase_aspect[0] > 0, f"erase_aspect is {self.erase_aspect}", "a range above 0")
+        _require(self.erase_area[1] <= 1, f"erase_area is {self.erase_area}", "shares of at most 1")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+"""Mask to blobs, blob to square crop, crop to augmented crop."""
+
+from featstore.crops.blobs import Blob, Blobs, BlobSource, Box, find_blobs
+from featstore.crops.cut import cut_crop, fill_colour
+from featstore.crops.draws import Draws, draw
+from featstore.crops.repeat import augment
+from featstore.crops.tissue import find_tissue
+
+__all__ = [
+    "Blob",
+    "BlobSource",
+    "Blobs",
+    "Box",
+    "Draws",
+    "augment",
+    "cut_crop",
+    "draw",
+    "fill_colour",
+    "find_blobs",
+    "find_tissue",
+]

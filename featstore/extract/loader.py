@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.crops import Blobs, augment, cut_crop, draw, find_blobs
-from featstore.dataset import colour_shares, contamination, read_image, read_mask
+from featstore.dataset import colour_shares, contamination, contamination_note, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import ImageError
 from featstore.extract.plan import ImageJob
@@ -41,7 +41,7 @@ class Loaded:
     prepared : list of ndarray
         A crop for each key as the encoder takes it; empty when it was encoded here.
     embeddings : ndarray of shape (n_keys, dim), float32, or None
-    seconds : Counter
+    seconds : dict
         By stage.
     """
 
@@ -53,7 +53,7 @@ class Loaded:
     keys: list[tuple[int, int]] = field(default_factory=list)
     prepared: list[Pixels] = field(default_factory=list)
     embeddings: NDArray[np.float32] | None = None
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 class Loader:
@@ -99,9 +99,10 @@ class Loader:
             loaded.prepared = []
 
     def _refuse_contaminated(self, image: Pixels, blobs: Blobs, job: ImageJob) -> None:
-        found = contamination(colour_shares(image, blobs.tissue))
-        if found:
-            raise ImageError(f"{job.record.path}: {found.note}", reason=found.reason)
+        shares = colour_shares(image, blobs.tissue)
+        reason = contamination(shares)
+        if reason:
+            raise ImageError(f"{job.record.path}: {contamination_note(shares)}", reason=reason)
 
     def _crop(self, loaded: Loaded, image: Pixels, blobs: Blobs) -> None:
         job, recipe = loaded.job, self.recipe

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from featstore.dataset import Dataset, ImageRecord, file_digest
-from featstore.errors import SettingError
+from featstore.dataset import Dataset, ImageRecord, Reason, file_digest
+from featstore.errors import ImageError, SettingError
 from featstore.extract.sink import EmbeddingSink, Known
 
 __all__ = ["ExtractionPlan", "ImageJob", "Repeats", "plan_extraction"]
 
 _HASHING_THREADS = 8
+_LABEL_REASONS = (Reason.NO_LABEL, Reason.LABEL_CONFLICT)
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,15 @@ def plan_extraction(dataset: Dataset, sink: EmbeddingSink, repeats: Repeats) -> 
     """
     jobs: list[ImageJob] = []
     settled: list[tuple[ImageRecord, dict[str, Any]]] = []
-    for record, sha256, mask_sha256 in _identified(dataset.records):
+    for record, identity, error in _identified(dataset.records):
         known = sink.images.get(record.image)
-        if record.reason:
-            settled.append((record, left_out(record.reason, record.note, sha256, mask_sha256)))
-        elif known and known.identity == (sha256, mask_sha256) and _done(record, known, sink, repeats):
+        if error:
+            settled.append((record, left_out(error.reason, str(error), identity)))
+        elif known and known.identity == identity and _done(record, known, sink, repeats):
             settled.append((record, _kept(known)))
         else:
-            there = frozenset(sink.stored(record.image, (sha256, mask_sha256)))
-            jobs.append(ImageJob(record, sha256, mask_sha256, tuple(repeats.wanted(record.split)), there))
+            there = frozenset(sink.stored(record.image, identity))
+            jobs.append(ImageJob(record, *identity, tuple(repeats.wanted(record.split)), there))
     return ExtractionPlan(tuple(jobs), tuple(settled))
 
 
@@ -102,9 +103,9 @@ def record_facts(record: ImageRecord) -> dict[str, Any]:
     }
 
 
-def left_out(reason: str, note: str, sha256: str, mask_sha256: str) -> dict[str, Any]:
+def left_out(reason: str, note: str, identity: tuple[str, str]) -> dict[str, Any]:
     """Tell that an image is left out, and why."""
-    return {"reason": str(reason), "note": note, "sha256": sha256, "mask_sha256": mask_sha256}
+    return {"reason": str(reason), "note": note, "sha256": identity[0], "mask_sha256": identity[1]}
 
 
 def _kept(known: Known) -> dict[str, Any]:
@@ -120,12 +121,25 @@ def _done(record: ImageRecord, known: Known, sink: EmbeddingSink, repeats: Repea
     return bool(wanted) and wanted <= sink.stored(record.image, known.identity)
 
 
-def _identified(records: Iterable[ImageRecord]) -> Iterator[tuple[ImageRecord, str, str]]:
-    """Hash every image and mask, several at a time: hashing leaves Python's lock."""
+def _identified(
+    records: Iterable[ImageRecord],
+) -> Iterator[tuple[ImageRecord, tuple[str, str], ImageError | None]]:
+    """Hash every image and mask, several at a time: hashing leaves Python's lock.
 
-    def digest(record: ImageRecord) -> tuple[ImageRecord, str, str]:
-        mask = file_digest(record.mask_path) if record.mask_path else ""
-        return record, file_digest(record.path), mask
+    An image without a usable label is extracted all the same: a label can come later, and then costs nothing.
+    """
+
+    def identify(record: ImageRecord) -> tuple[ImageRecord, tuple[str, str], ImageError | None]:
+        if record.reason and record.reason not in _LABEL_REASONS:
+            return record, ("", ""), ImageError(record.note, reason=record.reason)
+        try:
+            image = file_digest(record.path)
+        except ImageError as error:
+            return record, ("", ""), error
+        try:
+            return record, (image, file_digest(record.mask_path) if record.mask_path else ""), None
+        except ImageError as error:
+            return record, (image, ""), ImageError(str(error), reason=Reason.MASK_UNREADABLE)
 
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        yield from pool.map(digest, records)
+        yield from pool.map(identify, records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -65,7 +65,7 @@ class Extraction:
     blobs: int = 0
     computed: int = 0
     seconds: float = 0.0
-    stages: Counter[str] = field(default_factory=Counter)
+    stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 def extract(
@@ -161,7 +161,8 @@ class _Run:
 
     def take(self, loaded: Loaded) -> None:
         """Take an image, and encode as many whole batches as are there."""
-        self.result.stages.update(loaded.seconds)
+        for stage, seconds in loaded.seconds.items():
+            self.result.stages[stage] += seconds
         self.waiting.append(loaded)
         self.crops.extend(loaded.prepared)
         while len(self.crops) >= self.batch_size:
@@ -200,9 +201,8 @@ class _Run:
         job, record = loaded.job, loaded.job.record
         facts: dict[str, Any] = record_facts(record)
         if loaded.reason:
-            self.sink.register(
-                record.image, **facts, **left_out(loaded.reason, loaded.note, job.sha256, job.mask_sha256)
-            )
+            identity = (job.sha256, job.mask_sha256)
+            self.sink.register(record.image, **facts, **left_out(loaded.reason, loaded.note, identity))
         else:
             facts.update(source=loaded.source, blobs=len(loaded.boxes), note=loaded.note)
             facts.update(sha256=job.sha256, mask_sha256=job.mask_sha256)

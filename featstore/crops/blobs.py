@@ -1,0 +1,161 @@
+"""Mask to blobs: the connected tissue objects of an image, largest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.crops.tissue import find_tissue
+from featstore.dataset.reasons import Reason
+from featstore.errors import DataError, ImageError
+from featstore.recipe import CropSettings
+
+__all__ = ["Blob", "Blobs", "BlobSource", "Box", "find_blobs", "threshold_mask"]
+
+Box = tuple[int, int, int, int]
+"""(x0, y0, x1, y1) in pixels of the image, half-open: x1 and y1 are just outside."""
+
+CLASS_NUMBERS = 32
+"""A mask whose values all lie below holds class numbers, not shades: every positive one is tissue."""
+
+BlobSource = Literal["mask", "whole_mask", "tissue"]
+"""The step of the fallback ladder that the blobs came from; see `find_blobs`."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One connected tissue object.
+
+    Attributes
+    ----------
+    index : int
+        Its number within the image; 0 is the largest.
+    area_px : int
+        Pixels that belong to it.
+    box : tuple of 4 ints
+        Its bounding box (x0, y0, x1, y1), half-open.
+    """
+
+    index: int
+    area_px: int
+    box: Box
+
+
+@dataclass(frozen=True, eq=False)
+class Blobs:
+    """The blobs of one image.
+
+    Attributes
+    ----------
+    tissue : ndarray of shape (height, width), bool
+        Every pixel that counts as tissue, those of objects that are too small or too many included.
+    blobs : tuple of Blob
+        At least one; by falling area.
+    source : {"mask", "whole_mask", "tissue"}
+        What they were found on.
+    """
+
+    tissue: NDArray[np.bool_]
+    blobs: tuple[Blob, ...]
+    source: BlobSource
+
+
+def find_blobs(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: CropSettings) -> Blobs:
+    """Find the tissue objects of an image, on its mask if that shows any.
+
+    The ladder, whose step is on record in ``source``: ``mask``, the 8-connected components of the thresholded mask;
+    ``whole_mask``, all the pixels of a mask as one blob, when no component is large enough;
+    ``tissue``, the components of tissue found on the image, when the mask is missing or empty.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width, 3), uint8, RGB
+    mask : ndarray of shape (height, width), uint8, or None
+        Any positive value may stand for tissue.
+    settings : CropSettings
+
+    Returns
+    -------
+    Blobs
+        Ordered by area; those of one area by where they begin, from the top and then from the left.
+
+    Raises
+    ------
+    ImageError
+        With the reason ``no_blob``, if there is neither a mask with pixels nor tissue on the image.
+    """
+    _check(image, mask)
+    if mask is not None and mask.any():
+        tissue = threshold_mask(mask)
+        blobs = _components(tissue, settings)
+        return Blobs(tissue, blobs, "mask") if blobs else Blobs(tissue, (_union(tissue),), "whole_mask")
+    tissue = find_tissue(image)
+    if blobs := _components(tissue, settings):
+        return Blobs(tissue, blobs, "tissue")
+    raise ImageError(
+        f"no blob: the mask is {'missing' if mask is None else 'empty'}, and no tissue was found on the image",
+        reason=Reason.NO_BLOB,
+        expected=f"a tissue object of {settings.min_area_px} pixels or more",
+        remedy="Look at the image, and give it a mask or a lower least area.",
+    )
+
+
+def threshold_mask(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell tissue from background in a mask that has positive pixels.
+
+    A mask without zeros is tissue throughout; one of two values, or of class numbers below `CLASS_NUMBERS`, is tissue
+    where it is positive; any other is cut at Otsu's threshold (Otsu, 1979, doi:10.1109/TSMC.1979.4310076).
+
+    Parameters
+    ----------
+    mask : ndarray of shape (height, width), uint8
+
+    Returns
+    -------
+    ndarray of shape (height, width), bool
+    """
+    lowest, highest = int(mask.min()), int(mask.max())
+    if lowest > 0:
+        return np.ones(mask.shape, dtype=np.bool_)
+    if highest < CLASS_NUMBERS or not ((mask > 0) & (mask < highest)).any():
+        return np.asarray(mask > 0)
+    threshold, _ = cv2.threshold(mask, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return np.asarray(mask > threshold)
+
+
+def _components(tissue: NDArray[np.bool_], settings: CropSettings) -> tuple[Blob, ...]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(tissue.view(np.uint8), connectivity=8)
+    found = []
+    for label in range(1, count):
+        x, y, width, height, area = (int(value) for value in stats[label])
+        if area >= settings.min_area_px:
+            # Equal area and corner still leave a tie between interlocked objects; no two share their first pixel.
+            first = int(np.argmax(labels[y, x : x + width] == label))
+            found.append((-area, y, x, first, (x, y, x + width, y + height)))
+    largest = sorted(found)[: settings.max_blobs]
+    return tuple(Blob(index, -key[0], key[4]) for index, key in enumerate(largest))
+
+
+def _union(tissue: NDArray[np.bool_]) -> Blob:
+    rows, columns = np.flatnonzero(tissue.any(axis=1)), np.flatnonzero(tissue.any(axis=0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return Blob(0, int(tissue.sum()), box)
+
+
+def _check(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise DataError(
+            f"an image of shape {image.shape} and type {image.dtype}",
+            expected="RGB of shape (height, width, 3) and type uint8",
+            remedy="Read images with featstore.dataset.read_image.",
+        )
+    if mask is not None and (mask.dtype != np.uint8 or mask.shape != image.shape[:2]):
+        raise DataError(
+            f"a mask of shape {mask.shape} and type {mask.dtype}",
+            expected=f"grey values of shape {image.shape[:2]}, as the image, and type uint8",
+            remedy="Read masks with featstore.dataset.read_mask.",
+        )

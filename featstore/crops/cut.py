@@ -1,0 +1,82 @@
+"""Blob to square crop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.crops.blobs import Blob, Blobs, Box
+from featstore.recipe import Colour, CropSettings
+
+__all__ = ["cut_crop", "fill_colour", "grow_box"]
+
+
+def fill_colour(fill: Colour) -> NDArray[np.uint8]:
+    """Return the fill colour in 8 bits; halves are rounded up, so 0.5 is 128.
+
+    Parameters
+    ----------
+    fill : tuple of 3 floats
+        RGB from 0 to 1.
+
+    Returns
+    -------
+    ndarray of shape (3,), uint8
+    """
+    return np.array([_round(255 * value) for value in fill], dtype=np.uint8)
+
+
+def grow_box(box: Box, margin: float, width_px: int, height_px: int) -> Box:
+    """Grow a box by a share of its own width and height on each side, and clip it at the image.
+
+    Parameters
+    ----------
+    box : tuple of 4 ints
+        (x0, y0, x1, y1), half-open.
+    margin : float
+    width_px, height_px : int
+        Size of the image.
+
+    Returns
+    -------
+    tuple of 4 ints
+    """
+    x0, y0, x1, y1 = box
+    across, down = _round(margin * (x1 - x0)), _round(margin * (y1 - y0))
+    return max(x0 - across, 0), max(y0 - down, 0), min(x1 + across, width_px), min(y1 + down, height_px)
+
+
+def cut_crop(image: NDArray[np.uint8], blobs: Blobs, blob: Blob, settings: CropSettings) -> NDArray[np.uint8]:
+    """Cut the square crop of one blob.
+
+    The blob's box, grown and clipped, lies in the middle of a square as wide as its longer side. Everything that is
+    not tissue has the fill colour; tissue of other objects within the box stays.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width, 3), uint8, RGB
+    blobs : Blobs
+        Those of the image.
+    blob : Blob
+        One of them.
+    settings : CropSettings
+
+    Returns
+    -------
+    ndarray of shape (side, side, 3), uint8, RGB
+    """
+    height_px, width_px = blobs.tissue.shape
+    x0, y0, x1, y1 = grow_box(blob.box, settings.margin, width_px, height_px)
+    side = max(x1 - x0, y1 - y0)
+    left, top = (side - (x1 - x0)) // 2, (side - (y1 - y0)) // 2
+    crop = np.empty((side, side, 3), dtype=np.uint8)
+    crop[:] = fill_colour(settings.fill)
+    window = crop[top : top + y1 - y0, left : left + x1 - x0]
+    np.copyto(window, image[y0:y1, x0:x1], where=blobs.tissue[y0:y1, x0:x1, np.newaxis])
+    return crop
+
+
+def _round(value: float) -> int:
+    return math.floor(value + 0.5)

@@ -1,0 +1,22 @@
+"""Run every benchmark; each prints a table of ratios that were measured in one run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+
+BENCHMARKS = ("startup",)
+
+
+def main() -> None:
+    """Print the machine and each table."""
+    print(f"{platform.platform()}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores\n")
+    for name in BENCHMARKS:
+        print(f"## {name}\n")
+        importlib.import_module(f"tests.benchmarks.{name}").main()
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from featstore.crops import Draws, draw
+from featstore.recipe import AugmentationSettings
+
+REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "real"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(before)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    if not REAL.is_dir():
+        pytest.skip(f"needs the real images in {REAL.parent.name}/{REAL.name} beside the checkout")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def read_pair(real: Path) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+    """Read the RGB image and the grey mask of a path such as he1024/img_0001.png."""
+
+    def read(name: str) -> tuple[np.ndarray, np.ndarray]:
+        path = real / name
+        image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        mask = cv2.imread(str(path.with_name(path.name.replace("img_", "mask_"))), cv2.IMREAD_GRAYSCALE)
+        return image, mask
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def neutral() -> Draws:
+    """Draws that change nothing; tests replace what they are about."""
+    still = AugmentationSettings(
+        flip_probability=0,
+        rotation_deg=0,
+        brightness=0,
+        contrast=0,
+        saturation=0,
+        hue=0,
+        stain_alpha=(1, 1),
+        stain_beta=(0, 0),
+        elastic_alpha_px=0,
+        blur_probability=0,
+        noise_sigma=(0, 0),
+        erase_probability=0,
+    )
+    return draw(still, seed=0, image_digest="neutral", blob=0, repeat=1)
+
+
+@pytest.fixture(scope="session")
+def strong() -> Draws:
+    """Draws in which every step takes part."""
+    settings = AugmentationSettings(blur_probability=1, erase_probability=1)
+    draws = draw(settings, seed=0, image_digest="strong", blob=0, repeat=1)
+    return replace(draws, flip_horizontal=True, flip_vertical=True)
+
+
+@pytest.fixture(scope="session")
+def crop() -> np.ndarray:
+    """A crop of 61 px with smooth colours and hard edges."""
+    rng = np.random.default_rng(0)
+    field = cv2.resize(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), (61, 61), interpolation=cv2.INTER_CUBIC)
+    field[20:30, 35:50] = (120, 40, 150)
+    return field

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from featstore.crops import Draws, augment
+from featstore.crops.geometry import displacement
+
+FILL = (0.2, 0.5, 1.0)
+LEVELS = (51, 128, 255)
+
+
+@pytest.mark.parametrize("degrees", [-15, 7, 15, 45])
+def test_what_rotation_brings_in_is_the_fill(neutral: Draws, degrees: float) -> None:
+    result = augment(np.zeros((101, 101, 3), np.uint8), replace(neutral, rotation_deg=degrees), FILL)
+    assert (result[[0, 0, -1, -1], [0, -1, 0, -1]] == LEVELS).all()
+    assert (result[30:71, 30:71] == 0).all()
+
+
+def test_a_crop_of_the_fill_stays_so(neutral: Draws) -> None:
+    crop = np.full((60, 60, 3), LEVELS, np.uint8)
+    draws = replace(neutral, rotation_deg=12.0, elastic_alpha_px=25.0, blur=True, blur_sigma_px=1.5)
+    np.testing.assert_array_equal(augment(crop, draws, FILL), crop)
+
+
+def test_rotation_is_counter_clockwise_about_the_centre(neutral: Draws, crop: np.ndarray) -> None:
+    turned = augment(crop, replace(neutral, rotation_deg=90.0), FILL)
+    assert np.abs(turned.astype(int) - np.rot90(crop)).max() <= 1
+
+
+def test_there_and_back_is_near_the_crop(neutral: Draws, crop: np.ndarray) -> None:
+    there = augment(crop, replace(neutral, rotation_deg=10.0), FILL)
+    back = augment(there, replace(neutral, rotation_deg=-10.0), FILL)
+    assert np.abs(back[15:-15, 15:-15].astype(int) - crop[15:-15, 15:-15]).mean() < 4
+
+
+def test_displacement_has_simards_strength_and_is_smooth(neutral: Draws) -> None:
+    field = displacement(replace(neutral, elastic_alpha_px=25.0), 300)
+    # Uniform noise has a spread of 1/sqrt(3), of which a Gaussian of sigma leaves 1 / (2 sqrt(pi) sigma).
+    inner = field[30:-30, 30:-30]
+    assert inner.std() == pytest.approx(25 / 3**0.5 / (2 * np.pi**0.5 * 7), rel=0.15)
+    assert np.abs(np.diff(field, axis=0)).max() < 0.5
+    assert abs(np.corrcoef(inner[..., 0].ravel(), inner[..., 1].ravel())[0, 1]) < 0.2
+
+
+def test_deformation_moves_pixels_by_the_field(neutral: Draws) -> None:
+    draws = replace(neutral, elastic_alpha_px=25.0)
+    columns = np.tile(np.arange(100, dtype=np.uint8) * 2, (100, 1))
+    moved = augment(np.repeat(columns[..., np.newaxis], 3, axis=2), draws, FILL)
+    expected = columns + 2 * displacement(draws, 100)[..., 0]
+    assert np.abs(moved[5:-5, 5:-5, 0] - expected[5:-5, 5:-5]).max() < 0.8
+
+
+def test_deformation_brings_in_the_fill(neutral: Draws) -> None:
+    result = augment(np.zeros((40, 40, 3), np.uint8), replace(neutral, elastic_alpha_px=500.0), (1.0, 1.0, 1.0))
+    assert result.max() == 255
+
+
+def test_noise_that_is_not_smoothed_may_be_asked_for(neutral: Draws) -> None:
+    field = displacement(replace(neutral, elastic_alpha_px=2.0, elastic_sigma_px=0.0), 50)
+    assert -2 < field.min() < -1.9
+    assert 1.9 < field.max() < 2

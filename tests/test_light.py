@@ -1,0 +1,67 @@
+"""Light stays light: what the everyday commands load, seen from outside in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "cv2")
+PROBE = "import sys; {what}; print([name for name in {heavy} if name in sys.modules])"
+
+
+def _heavy(what: str, heavy: tuple[str, ...] = HEAVY) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(what=what, heavy=heavy)], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("module", ["featstore", "featstore.store", "featstore.toolkit", "featstore_cli.app"])
+def test_importing_loads_nothing_heavy(module):
+    assert _heavy(f"import {module}") == "[]"
+
+
+def test_the_top_level_and_the_command_line_load_no_numbers_either():
+    numbers = ("numpy", "h5py", "sklearn", "xgboost", *HEAVY)
+    assert _heavy("import featstore", numbers) == "[]"
+    assert _heavy("import featstore_cli.app", numbers) == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["store", "--help"], ["--version"]])
+def test_help_loads_no_numbers(arguments):
+    what = f"import featstore_cli.app as a\ntry:\n    a.app({arguments})\nexcept SystemExit: pass"
+    numbers = ("numpy", "h5py", "sklearn", "xgboost", *HEAVY)
+    assert _heavy(f"exec({what!r})", numbers) == "[]"
+
+
+def test_the_probe_can_fail():
+    assert _heavy("import cv2") == "['cv2']"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "featstore",
+        "featstore.dataset",
+        "featstore.crops",
+        "featstore.encoders",
+        "featstore.extract",
+        "featstore.store",
+        "featstore.toolkit",
+    ],
+)
+def test_what_a_room_exports_is_there(module):
+    """``__all__`` is explicit, sorted, complete and true."""
+    import importlib
+
+    room = importlib.import_module(module)
+    assert sorted(room.__all__) == sorted(set(room.__all__))
+    assert all(getattr(room, name) is not None for name in room.__all__)
+    public = {
+        name
+        for name in vars(room)
+        if not name.startswith("_") and getattr(vars(room)[name], "__module__", "").startswith(module + ".")
+    }
+    assert public <= set(room.__all__)
