@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from featstore.crops import Blobs, find_blobs
+from featstore.crops.blobs import threshold_mask
 from featstore.errors import DataError, ImageError
 from featstore.recipe import CropSettings
 
