@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines, warn
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from featstore.encoders import Encoder
     from featstore.extract import Extraction, Progress
     from featstore.recipe import Colour
 
@@ -73,6 +72,7 @@ def extract(
     from featstore.store import create_store, open_store
 
     started = time.perf_counter()
+    colour = _fill(fill)
     wanted = Repeats(train=repeats, test=test_repeats)
     dataset = find_dataset(data)
     for text in dataset.warnings:
@@ -80,7 +80,7 @@ def extract(
     model = load_encoder(encoder, weights=weights, revision=revision, device=device, precision=precision)
     for text in model.notes:
         warn(text)
-    crops = CropSettings(max_blobs, min_area, margin, _fill(fill, model))
+    crops = CropSettings(max_blobs, min_area, margin, colour or model.fill)
     recipe = Recipe(model.settings, crops, seed=seed)
     with (
         create_store(store, recipe.to_dict(), model.settings.dim, operation="extract") as writer,
@@ -103,9 +103,10 @@ def _workers() -> int:
     return min(8, cores)
 
 
-def _fill(text: str, encoder: Encoder) -> Colour:
+def _fill(text: str) -> Colour | None:
+    """Read a colour; None stands for the encoder's own."""
     if text == "encoder":
-        return encoder.fill
+        return None
     try:
         red, green, blue = (float(value) for value in text.split(","))
     except ValueError:
@@ -119,11 +120,11 @@ def _report(store: Path, info: dict[str, Any], result: Extraction, as_json: bool
         rows = getattr(result, kind)
         if rows:
             words = "left out" if kind == "rejected" else "cropped without a usable mask"
-            warn(f"{len(rows)} images {words}:")
+            warn(f"{counted(len(rows), 'image')} {words}:")
             for row in rows[:20]:
-                warn(f"  {row['image']}: {row.get('reason') or row['source']} ({row['note']})")
+                note(f"  {row['image']}: {row.get('reason') or row['source']} ({row['note']})")
             if len(rows) > 20:
-                warn(f"  and {len(rows) - 20} more; --json lists all")
+                note(f"  and {len(rows) - 20} more; --json lists all")
     if as_json:
         print_json(
             {
@@ -144,7 +145,7 @@ def _report(store: Path, info: dict[str, Any], result: Extraction, as_json: bool
     print_lines(
         [
             f"{store}: version {result.version}, fingerprint {info['fingerprint'][:12]}",
-            f"  {result.images} images, {result.blobs} blobs, {len(result.rejected)} images left out",
+            f"  {counted(result.images, 'image')}, {counted(result.blobs, 'blob')}, {len(result.rejected)} left out",
             f"  {info['embeddings']} embeddings of {info['dim']} numbers, {result.computed} of them computed now",
             f"  {result.seconds:.1f} s",
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def fit(
     Twins (identical images or masks) and groups never straddle a fold. Validation scores have driven early stopping,
     temperatures and fusion: they are for comparing folds, not an estimate of the score on new data.
     """
+    from joblib import parallel_config
+
     from featstore.store import open_store
     from featstore.toolkit import m4, m5, save_model
 
@@ -72,7 +75,9 @@ def fit(
     source = open_store(store, version=store_version)
     bags = _bags(source, repeats, labels, group)
     ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or os.cpu_count())
-    with progress_bar("fit") as move:
+    # Ctrl-C reaches every process of the terminal; only this one is to answer.
+    quiet = parallel_config(backend="loky", initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    with quiet, progress_bar("fit") as move:
         scores: list[float] = []
 
         def show(score: dict[str, Any]) -> None:
@@ -102,7 +107,7 @@ def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | N
     rows = {row.sample_index: row for row in table.rows}
     keys, unknown = match_names(store.images, rows)
     if unknown:
-        warn(f"{labels}: {len(unknown)} names are not in {store.path}: {', '.join(unknown[:5])}")
+        warn(f"{labels}: {counted(len(unknown), 'name')} not in {store.path}: {', '.join(unknown[:5])}")
     split = "train" if store.usable("train") else "all"
     return store.bags(
         split,

@@ -14,7 +14,7 @@ import typer
 
 from featstore.errors import FeatstoreError
 
-__all__ = ["JsonFlag", "note", "plain_errors", "print_json", "print_lines", "warn"]
+__all__ = ["JsonFlag", "counted", "is_terminal", "note", "plain_errors", "print_json", "print_lines", "warn"]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
@@ -41,6 +41,11 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Warn on stderr."""
     note(f"Warning: {text}")
+
+
+def counted(count: int, word: str) -> str:
+    """Write ``1 image`` or ``2 images``."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
 
 __all__ = ["EXAMPLES", "predict"]
 
@@ -72,7 +72,7 @@ def predict(
             }
         )
         return
-    lines = [f"{out}: {len(predictions)} images" + (f", {noted} with a note" if noted else "")]
+    lines = [f"{out}: {counted(len(predictions), 'image')}" + (f", {noted} with a note" if noted else "")]
     lines += [f"  {label}: {count}" for label, count in counts.most_common()]
     lines += [f"{submission}: the same labels, for submission"] if submission else []
     print_lines(lines)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
 
 __all__ = ["app"]
 
@@ -57,7 +57,7 @@ def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) 
         return
     for version in versions:
         added = version["added"] or {}
-        counts = f"+{added.get('rows', 0)} embeddings, {added.get('images', 0)} images"
+        counts = f"+{counted(added.get('rows', 0), 'embedding')}, {counted(added.get('images', 0), 'image')}"
         print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']:<8} {counts}"])
 
 
@@ -78,11 +78,11 @@ def label(
     rows = [NewLabel(row.sample_index, row.label, row.split, row.group) for row in table.rows]
     version, changed, unknown = relabel(store, rows)
     if unknown:
-        warn(f"{len(unknown)} names are not in {store}: {', '.join(unknown[:5])}")
+        warn(f"{counted(len(unknown), 'name')} not in {store}: {', '.join(unknown[:5])}")
     if as_json:
         print_json({"store": str(store), "version": version, "changed": changed, "unknown": unknown})
         return
-    print_lines([f"{store}: version {version}, {changed} images changed"])
+    print_lines([f"{store}: version {version}, {counted(changed, 'image')} changed"])
 
 
 def _words(value: Any) -> str:

@@ -17,7 +17,7 @@ from featstore.crops import Blobs, augment, cut_crop, draw, find_blobs
 from featstore.dataset import colour_shares, contamination, contamination_note, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import ImageError
-from featstore.extract.plan import ImageJob
+from featstore.extract.plan import ImageJob, note_without_folders
 from featstore.recipe import Recipe
 
 __all__ = ["Loaded", "Loader"]
@@ -77,7 +77,8 @@ class Loader:
         try:
             self._load(loaded)
         except ImageError as error:
-            return Loaded(job, reason=str(error.reason), note=str(error), seconds=loaded.seconds)
+            note = note_without_folders(str(error), job.record)
+            return Loaded(job, reason=str(error.reason), note=note, seconds=loaded.seconds)
         return loaded
 
     def _load(self, loaded: Loaded) -> None:
@@ -102,7 +103,7 @@ class Loader:
         shares = colour_shares(image, blobs.tissue)
         reason = contamination(shares)
         if reason:
-            raise ImageError(f"{job.record.path}: {contamination_note(shares)}", reason=reason)
+            raise ImageError(contamination_note(shares), reason=reason)
 
     def _crop(self, loaded: Loaded, image: Pixels, blobs: Blobs) -> None:
         job, recipe = loaded.job, self.recipe

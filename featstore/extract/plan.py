@@ -81,7 +81,7 @@ def plan_extraction(dataset: Dataset, sink: EmbeddingSink, repeats: Repeats) -> 
     for record, identity, error in _identified(dataset.records):
         known = sink.images.get(record.image)
         if error:
-            settled.append((record, left_out(error.reason, str(error), identity)))
+            settled.append((record, left_out(error.reason, note_without_folders(str(error), record), identity)))
         elif known and known.identity == identity and _done(record, known, sink, repeats):
             settled.append((record, _kept(known)))
         else:
@@ -106,6 +106,13 @@ def record_facts(record: ImageRecord) -> dict[str, Any]:
 def left_out(reason: str, note: str, identity: tuple[str, str]) -> dict[str, Any]:
     """Tell that an image is left out, and why."""
     return {"reason": str(reason), "note": note, "sha256": identity[0], "mask_sha256": identity[1]}
+
+
+def note_without_folders(note: str, record: ImageRecord) -> str:
+    """Name files by their names alone: a store may move to where those folders mean nothing."""
+    for path in (record.path, record.mask_path):
+        note = note.replace(str(path), path.name) if path else note
+    return note
 
 
 def _kept(known: Known) -> dict[str, Any]:

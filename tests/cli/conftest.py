@@ -1,0 +1,58 @@
+"""Commands run in this process, on a copy of a part of the sample."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from featstore_cli.app import app
+
+SAMPLE = Path(__file__).resolve().parents[2] / "data"
+
+
+@pytest.fixture(scope="session")
+def featstore() -> Callable[..., Result]:
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def featstore_json(featstore) -> Callable[..., dict[str, Any]]:
+    def run(*arguments: object) -> dict[str, Any]:
+        result = featstore(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        value: dict[str, Any] = json.loads(result.stdout)
+        return value
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> Path:
+    """A third of the sample's images: 30 for training, 8 for testing, some of them contaminated."""
+    root = tmp_path_factory.mktemp("small") / "data"
+    for split, count in (("train_data", 30), ("test_data", 8)):
+        (root / split).mkdir(parents=True)
+        for number in range(count):
+            for kind in ("img", "mask"):
+                shutil.copy(SAMPLE / split / f"{kind}_{number:04d}.png", root / split)
+    lines = (SAMPLE / "train_labels.csv").read_text().splitlines()
+    (root / "train_labels.csv").write_text("\n".join(lines[:31]) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def work(small_data, featstore_json, tmp_path_factory) -> Path:
+    """A folder with a store of the small data and a three-fold model fitted on it."""
+    folder = tmp_path_factory.mktemp("work")
+    featstore_json("extract", small_data, "--store", folder / "s.store", "--encoder", "stain-texture", "--repeats", 1)
+    featstore_json("fit", folder / "s.store", "--model", folder / "m.model", "--folds", 3, "--jobs", 2)
+    return folder
