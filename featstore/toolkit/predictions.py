@@ -55,7 +55,7 @@ def predict_images(model: Any, store: Store, split: str = "test") -> list[Predic
     bags = store.bags(split, repeats=0, labelled=False)
     rows = sorted((row for row in store.images.values() if split in {"all", row.split}), key=lambda row: row.position)
     if not rows:
-        raise DataError(f"{store.path} has no {split} images", remedy="Choose others with --split train or --split all.")
+        raise DataError(f"{store.path} has no {split} images", remedy="Choose others: --split train or --split all.")
     found = dict(zip(bags.images.tolist(), model.predict_proba(bags) if len(bags) else (), strict=True))
     return [_prediction(model, row, found.get(row.image)) for row in rows]
 

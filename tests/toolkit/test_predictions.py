@@ -1,0 +1,73 @@
+"""Every image of a split has a prediction, in the order of the input."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from featstore.errors import DataError, FingerprintMismatchError
+from featstore.store import create_store, open_store
+from featstore.toolkit import m4
+from featstore.toolkit.predictions import predict_images, write_predictions, write_submission
+
+DIM = 5
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path, rng = tmp_path_factory.mktemp("predict") / "x.store", np.random.default_rng(0)
+    with create_store(path, {"a": 1}, DIM) as writer:
+        for number in range(24):
+            embeddings = rng.normal(size=(3, DIM)) + 3 * (number % 2)
+            writer.add(f"train/{number:02d}.png", [0, 1, 2], [0] * 3, embeddings, label="ab"[number % 2])
+        for position, name in enumerate(("zebra.png", "ape.png", "bad.png")):
+            facts = {"sample_index": name, "position": position, "split": "test"}
+            if name == "bad.png":
+                writer.register(name, **facts, reason="unreadable", note="it is empty")
+            else:
+                writer.add(name, [0], [0], np.full((1, DIM), 3.0 * position), facts={**facts, "note": "a fallback"})
+    return open_store(path)
+
+
+@pytest.fixture(scope="module")
+def model(store):
+    bags = store.bags()
+    return m4(random_state=0, n_splits=2).fit(bags, bags.labels)
+
+
+def test_rows_in_the_order_of_the_input(store, model):
+    predictions = predict_images(model, store)
+    assert [prediction.row.image for prediction in predictions] == ["zebra.png", "ape.png", "bad.png"]
+    assert [prediction.label for prediction in predictions[:2]] == ["a", "b"]
+    assert predictions[0].note == "a fallback"
+    assert "unreadable" in predictions[2].note
+    np.testing.assert_array_equal(predictions[2].probabilities, model.class_prior_)
+
+
+def test_files(store, model, tmp_path):
+    predictions = predict_images(model, store, "all")
+    assert len(predictions) == 27
+    write_predictions(tmp_path / "p.csv", predictions, model.classes_, keys=True)
+    write_submission(tmp_path / "s.csv", predictions)
+    with (tmp_path / "p.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["sample_index", "label", "confidence", "prob_a", "prob_b", "note", "image"]
+    assert len({row["image"] for row in rows}) == 27
+    assert (tmp_path / "s.csv").read_text().splitlines()[0] == "sample_index,label"
+    assert b"\r" not in (tmp_path / "p.csv").read_bytes()
+
+
+def test_no_such_images(model, tmp_path):
+    with create_store(tmp_path / "y.store", {"a": 1}, DIM) as writer:
+        writer.add("only.png", [0], [0], np.zeros((1, DIM)), label="a")
+    with pytest.raises(DataError, match="no test images"):
+        predict_images(model, open_store(tmp_path / "y.store"))
+
+
+def test_embeddings_of_another_recipe_are_refused(model, tmp_path):
+    with create_store(tmp_path / "z.store", {"a": 2}, DIM) as writer:
+        writer.add("x.png", [0], [0], np.zeros((1, DIM)), split="test")
+    with pytest.raises(FingerprintMismatchError, match="fit again"):
+        predict_images(model, open_store(tmp_path / "z.store"))
