@@ -12,7 +12,7 @@ app = typer.Typer(
     name="featstore",
     help="Embed histology images once, with a frozen foundation model; fit and predict as often as you like.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help: laying it out with rich would double the time of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -35,8 +35,8 @@ def main(
     """Embed histology images once, with a frozen foundation model; fit and predict as often as you like."""
 
 
-app.command("extract", epilog=extract.EXAMPLES)(extract.extract)
-app.command("fit", epilog=fit.EXAMPLES)(fit.fit)
-app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
-app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("extract", short_help="Images to embeddings, in a store.", epilog=extract.EXAMPLES)(extract.extract)
+app.command("fit", short_help="Embeddings to a ten-fold ensemble.", epilog=fit.EXAMPLES)(fit.fit)
+app.command("predict", short_help="A label for every image, as CSV.", epilog=predict.EXAMPLES)(predict.predict)
+app.command("doctor", short_help="What this machine can do.", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(store.app, name="store")

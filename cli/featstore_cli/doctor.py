@@ -8,9 +8,9 @@ from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines
 
 __all__ = ["EXAMPLES", "doctor"]
 
-EXAMPLES = """[bold]Example[/bold]
-
-featstore doctor --json"""
+EXAMPLES = """\b
+Examples:
+  featstore doctor --json"""
 
 
 def _nothing_changed(**_: Any) -> str:

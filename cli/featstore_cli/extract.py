@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "extract"]
 
-EXAMPLES = """[bold]Examples[/bold]
-
-featstore extract --repeats 4
-
-featstore extract slides.csv --store slides.store --encoder stain-texture
-
-featstore extract --repeats 8   (on a store with 4: computes four more)"""
+EXAMPLES = """\b
+Examples:
+  featstore extract --repeats 4
+  featstore extract slides.csv --store slides.store --encoder stain-texture
+  featstore extract --repeats 8   (on a store with 4: computes four more)"""
 
 
 def _interrupted(store: Path, **_: Any) -> str:

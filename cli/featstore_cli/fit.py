@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "fit"]
 
-EXAMPLES = """[bold]Examples[/bold]
-
-featstore fit
-
-featstore fit embeddings.store --preset m4 --folds 5 --model small.model
-
-featstore fit --labels other_labels.csv --group patient"""
+EXAMPLES = """\b
+Examples:
+  featstore fit
+  featstore fit embeddings.store --preset m4 --folds 5 --model small.model
+  featstore fit --labels other_labels.csv --group patient"""
 
 
 class Preset(StrEnum):

@@ -14,11 +14,10 @@ from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, pr
 
 __all__ = ["EXAMPLES", "predict"]
 
-EXAMPLES = """[bold]Examples[/bold]
-
-featstore predict
-
-featstore predict ensemble.model embeddings.store --submission submission.csv"""
+EXAMPLES = """\b
+Examples:
+  featstore predict
+  featstore predict ensemble.model embeddings.store --submission submission.csv"""
 
 
 class Split(StrEnum):

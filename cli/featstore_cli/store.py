@@ -11,7 +11,9 @@ from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, pr
 
 __all__ = ["app"]
 
-app = typer.Typer(name="store", help="Look at a store, its history and its labels.", no_args_is_help=True)
+app = typer.Typer(
+    name="store", help="Look at a store, its history and its labels.", no_args_is_help=True, rich_markup_mode=None
+)
 
 StorePath = Annotated[Path, typer.Argument(help="The store.")]
 VersionOption = Annotated[
@@ -23,7 +25,7 @@ def _nothing_changed(**_: Any) -> str:
     return "Nothing was changed."
 
 
-@app.command(epilog="[bold]Example[/bold]\n\nfeatstore store info embeddings.store --json")
+@app.command(epilog="\b\nExamples:\n  featstore store info embeddings.store --json")
 @plain_errors(_nothing_changed)
 def info(
     store: StorePath = Path("embeddings.store"), store_version: VersionOption = None, as_json: JsonFlag = False
@@ -45,7 +47,7 @@ def info(
         )
 
 
-@app.command(epilog="[bold]Example[/bold]\n\nfeatstore store log embeddings.store")
+@app.command(epilog="\b\nExamples:\n  featstore store log embeddings.store")
 @plain_errors(_nothing_changed)
 def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) -> None:
     """List a store's versions, the newest first."""
@@ -61,7 +63,7 @@ def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) 
         print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']:<8} {counts}"])
 
 
-@app.command(epilog="[bold]Example[/bold]\n\nfeatstore store label corrected_labels.csv embeddings.store")
+@app.command(epilog="\b\nExamples:\n  featstore store label corrected_labels.csv embeddings.store")
 @plain_errors(_nothing_changed)
 def label(
     csv: Annotated[Path, typer.Argument(help="CSV of sample_index and label, and optionally split and group.")],
