@@ -1,0 +1,100 @@
+"""Loading a vision transformer from its folder, and making sure that it is one."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from featstore.encoders.base import require
+from featstore.encoders.quiet import quietly
+from featstore.errors import EncoderError
+
+__all__ = ["check_tokens", "last_hidden_state", "load_model"]
+
+_CLS_NAMES = ("cls_token", "class_token", "class_embedding")
+
+_UNUSED = ("pooler", "mask_token")
+"""Parts of a model that the CLS embedding does not pass through; a checkpoint may lack them."""
+
+_EXPECTED = "a vision transformer with a CLS token, such as ViT, DeiT, DINOv2 or Phikon-v2"
+
+
+def load_model(name: str, folder: Path) -> Any:
+    """Load the model of a folder on the CPU in float32: from safetensors only, running none of its code.
+
+    Raises
+    ------
+    EncoderError
+        If transformers can't load it, or the weights are not all there.
+    """
+    transformers = require("transformers")
+    safe = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quietly():
+            config = transformers.AutoConfig.from_pretrained(str(folder), **safe)
+            model, report = transformers.AutoModel.from_pretrained(
+                str(folder), config=config, use_safetensors=True, output_loading_info=True, **safe
+            )
+    except Exception as error:
+        raise EncoderError(
+            f"transformers can't load {name} from {folder} ({_first_line(error)})",
+            expected=f"{_EXPECTED}, of a kind that transformers knows without code of the model's own",
+        ) from error
+    missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in _UNUSED))
+    if missing:
+        raise EncoderError(
+            f"the weights of {name} in {folder} lack {len(missing)} of the model's tensors, the first {missing[0]}",
+            expected="a checkpoint of the model that config.json describes",
+        )
+    if not any(key.rpartition(".")[2] in _CLS_NAMES for key, _ in model.named_parameters()):
+        raise EncoderError(f"{name} is a {type(model).__name__}, which has no CLS token", expected=_EXPECTED)
+    return model.float().eval()
+
+
+def last_hidden_state(model: Any, pixels: Any) -> Any:
+    """Run the model without gradients: (n, 3, size, size) to (n, tokens, dim).
+
+    Models that can only interpolate their position embeddings when told to are told so at another than their own size.
+    """
+    torch = require("torch")
+    extra = {}
+    own = getattr(model.config, "image_size", None)
+    if own not in (pixels.shape[-1], list(pixels.shape[-2:]), tuple(pixels.shape[-2:])):
+        wanted = "interpolate_pos_encoding"
+        extra = {wanted: True} if wanted in inspect.signature(model.forward).parameters else {}
+    with torch.inference_mode():
+        return model(pixel_values=pixels, **extra).last_hidden_state
+
+
+def check_tokens(name: str, model: Any, pixels: Any) -> int:
+    """Run the model once and return the length of its embedding.
+
+    Raises
+    ------
+    EncoderError
+        If it does not answer with a CLS token followed by at least one token a patch: a convolutional network has no
+        tokens, a masked autoencoder drops most of them at random.
+    """
+    try:
+        hidden = last_hidden_state(model, pixels)
+        shape = tuple(hidden.shape)
+    except Exception as error:
+        raise EncoderError(
+            f"{name} ({type(model).__name__}) can't embed a picture of {pixels.shape[-1]} pixels in {pixels.dtype} "
+            f"({_first_line(error)})",
+            expected=_EXPECTED,
+        ) from error
+    patch = getattr(model.config, "patch_size", None)
+    patches = (pixels.shape[-1] // patch) ** 2 if isinstance(patch, int) and patch > 0 else 1
+    if len(shape) != 3 or shape[1] < 1 + patches:
+        raise EncoderError(
+            f"{name} ({type(model).__name__}) answers with an array of shape {shape}",
+            expected=f"(1, at least {1 + patches} tokens, dim) of {_EXPECTED}",
+        )
+    return int(shape[2])
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

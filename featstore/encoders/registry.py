@@ -1,0 +1,162 @@
+"""Encoders by name.
+
+``phikon-v2`` is Owkin's Phikon-v2 (Filiot et al., 2024, arXiv:2409.09173), a ViT-L/16 trained on histology tiles of
+224 pixels at 0.5 µm a pixel. **Its licence allows non-commercial use only**: read it at the model's page,
+``owkin/phikon-v2``, before using embeddings for anything else. ``stain-texture`` is built in, needs no weights, and is
+under featstore's own licence. Any other name with a slash is a model of the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from featstore.encoders.base import Encoder
+from featstore.encoders.device import resolve_device, resolve_precision
+from featstore.encoders.hub import Snapshot, cached_snapshot, find_snapshot
+from featstore.encoders.huggingface import load_huggingface
+from featstore.encoders.processor import Processor
+from featstore.encoders.stain_texture import StainTexture
+from featstore.errors import SettingError
+
+__all__ = ["DEFAULT_ENCODER", "encoder_names", "encoder_state", "load_encoder", "weights_present"]
+
+DEFAULT_ENCODER = "phikon-v2"
+
+_BUILT_IN = "stain-texture"
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model of the hub: under which id, on what terms, and its processor should the file be missing."""
+
+    hub_id: str
+    licence: str
+    processor: Processor | None = None
+
+
+_MODELS = {
+    DEFAULT_ENCODER: _Model(
+        "owkin/phikon-v2", "non-commercial use only (Owkin's licence, at owkin/phikon-v2)", Processor(size_px=224)
+    )
+}
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Names of the encoders that featstore knows by itself; hub ids (``owner/name``) come on top."""
+    return (*_MODELS, _BUILT_IN)
+
+
+def weights_present(name: str) -> bool:
+    """Whether an encoder could be loaded now without a network; loads neither torch nor the weights.
+
+    Raises
+    ------
+    SettingError
+        If there is no encoder of that name.
+    """
+    return name == _BUILT_IN or cached_snapshot(_find(name).hub_id) is not None
+
+
+def encoder_state(name: str) -> str:
+    """Say for people whether an encoder's weights are here, and on what terms they may be used.
+
+    Raises
+    ------
+    SettingError
+        If there is no encoder of that name.
+    """
+    if name == _BUILT_IN:
+        return "built in, needs no weights"
+    found = _find(name)
+    cached = cached_snapshot(found.hub_id)
+    here = f"weights in {cached.folder}" if cached else "weights not here: fetched at first use, or pass --weights DIR"
+    return f"{here} ({found.licence})"
+
+
+def load_encoder(
+    name: str = DEFAULT_ENCODER,
+    *,
+    weights: Path | str | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Encoder:
+    """Load an encoder, ready to embed crops.
+
+    Parameters
+    ----------
+    name : str, default="phikon-v2"
+        One of `encoder_names`, or a hub id. Mind that Phikon-v2 is for non-commercial use only.
+    weights : Path or str, optional
+        A folder written by ``save_pretrained`` to take the weights from; the hub is left alone. The encoder keeps
+        ``name`` and its digest says which weights they were.
+    revision : str, optional
+        Branch, tag or commit of the hub; the recipe records the commit. Without it what the cache has is used, else the
+        newest commit of ``main``.
+    device : str, default="auto"
+        ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str, default="auto"
+        ``auto`` (float16 on CUDA, float32 elsewhere), ``float32``, ``float16`` or ``bfloat16``.
+
+    Returns
+    -------
+    Encoder
+
+    Raises
+    ------
+    SettingError
+        If a name, device or precision is unknown or not here, or options contradict each other.
+    WeightsNotFoundError
+        If the weights are neither here nor to be had.
+    EncoderError
+        If the model is none that gives a CLS embedding.
+    MissingExtraError
+        If a package is missing that the encoder needs.
+    """
+    if name == _BUILT_IN:
+        return _load_built_in(weights, revision, device, precision)
+    found = _find(name, local=weights is not None)
+    if weights is not None and revision is not None:
+        raise SettingError(
+            f"both weights ({weights}) and revision ({revision}) are given",
+            expected="one of them: a folder has no revisions",
+        )
+    chosen = resolve_device(device)
+    chosen_precision = resolve_precision(precision, chosen)
+    snapshot = Snapshot(Path(weights), "") if weights is not None else find_snapshot(found.hub_id, revision)
+    return load_huggingface(
+        name,
+        snapshot.folder,
+        commit=snapshot.commit,
+        device=chosen,
+        precision=chosen_precision,
+        licence=found.licence,
+        default=found.processor,
+    )
+
+
+def _load_built_in(weights: Path | str | None, revision: str | None, device: str, precision: str) -> StainTexture:
+    if weights is not None or revision is not None or device not in ("auto", "cpu"):
+        raise SettingError(
+            f"{_BUILT_IN} has no weights and no revisions, and computes on the CPU", remedy="Leave those options out."
+        )
+    if precision not in ("auto", "float32"):
+        raise SettingError(f"{_BUILT_IN} computes in float32, not in {precision}", remedy="Leave --precision out.")
+    return StainTexture()
+
+
+def _find(name: str, *, local: bool = False) -> _Model:
+    """Look a name up; with weights of one's own (``local``) a model may be called anything that is no scheme."""
+    if name in _MODELS:
+        return _MODELS[name]
+    if _HUB_ID.fullmatch(name):
+        return _Model(name, f"as stated at {name} on the Hugging Face hub")
+    if local and name and ":" not in name:
+        return _Model(name, "as stated where its weights come from")
+    raise SettingError(
+        f"there is no encoder named {name!r}",
+        expected=f"{', '.join(encoder_names())}, or a model of the Hugging Face hub as owner/name",
+    )

@@ -1,0 +1,221 @@
+"""The same model once a fold, predictions averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+from threadpoolctl import threadpool_limits
+
+from featstore.errors import FingerprintMismatchError, LabelError, SettingError
+from featstore.store.bags import Bags
+from featstore.toolkit.fusion import LogitFusion
+from featstore.toolkit.inputs import Samples, check_labels, check_samples, fit_estimator, groups_of, is_whole, require
+from featstore.toolkit.splits import assign_folds
+from featstore.toolkit.temperature import TemperatureScaling
+
+__all__ = ["FoldEnsemble", "FoldScore"]
+
+FoldScore: TypeAlias = dict[str, Any]
+
+
+class FoldEnsemble(ClassifierMixin, BaseEstimator):
+    """Fit a classifier once for each fold left out, and average the probabilities.
+
+    Folds are stratified by class, with groups kept together. A fold's part left out is given to the classifier as
+    ``eval_set`` if its ``fit`` takes one: it may drive early stopping, temperature and fusion. So ``fold_scores_`` and
+    the out-of-fold figures are those of selection: somewhat optimistic. An honest estimate needs images that no fold
+    has seen, as in nested cross-validation.
+
+    Parameters
+    ----------
+    estimator : classifier
+        With ``predict_proba``. Fitted as clones.
+    n_splits : int, default=10
+    n_jobs : int or None
+        Folds fitted at a time, in processes of their own that share the embeddings. It changes no byte of the result.
+    random_state : int, RandomState or None
+        Decides the folds, and sets every ``random_state`` inside the classifier, another one for each fold.
+
+    Attributes
+    ----------
+    estimators_ : list of classifiers
+        One a fold.
+    classes_ : ndarray of shape (n_classes,)
+    class_prior_ : ndarray of shape (n_classes,)
+        Share of each class among the training images.
+    folds_ : ndarray of shape (n_images,), int
+        Fold whose left-out part an image belongs to, in the order of X.
+    oof_probabilities_ : ndarray of shape (n_images, n_classes)
+        Of each image by the one classifier that was not trained on it, in the order of X.
+    fold_scores_ : list of dict
+        ``fold``, ``val_macro_f1``, ``val_accuracy``, and by name ``temperatures`` and ``weights`` where there are.
+    oof_macro_f1_, oof_accuracy_ : float
+        Of the out-of-fold predictions.
+    provenance_ : dict
+        Recipe fingerprint and version of the store that X came from; empty for arrays.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        n_splits: int = 10,
+        *,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_splits = n_splits
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, callback: Callable[[FoldScore], object] | None = None
+    ) -> FoldEnsemble:
+        """Fit one classifier a fold.
+
+        Parameters
+        ----------
+        X : Bags or array-like of shape (n_images, dim)
+        y : array-like of shape (n_images,)
+        groups : array-like of shape (n_images,), optional
+            Images that must stay together; ``X.groups`` for bags.
+        callback : callable, optional
+            Called in this process with each fold's score as soon as it is known, in the order of the folds.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LabelError
+            If a class has fewer images (groups) than there are folds.
+        """
+        self._check_settings()
+        samples = check_samples(self, X, reset=True)
+        labels = check_labels(self, y, len(samples))
+        self.classes_, counts = np.unique(labels, return_counts=True)
+        if len(counts) < 2:
+            raise LabelError(f"one class, {self.classes_[0]!r}, in {len(y)} labels", expected="two classes or more")
+        random_state = check_random_state(self.random_state)
+        together = groups_of(samples) if groups is None else column_or_1d(groups)
+        if len(together) != len(labels):
+            raise LabelError(f"{len(together)} groups for {len(labels)} images", expected="one group an image")
+        self.folds_ = assign_folds(labels, together, self.n_splits, random_state)
+        self.class_prior_ = counts / counts.sum()
+        self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags) else {}
+        self._fit_folds(samples, labels, random_state, callback)
+        predicted = self.classes_[self.oof_probabilities_.argmax(axis=1)]
+        self.oof_macro_f1_, self.oof_accuracy_ = _scores(labels, predicted)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities of shape (n_images, n_classes): the mean over the folds' classifiers.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If X comes from a store of another recipe than the one trained on.
+        """
+        check_is_fitted(self)
+        samples = check_samples(self, X, reset=False)
+        if isinstance(samples, Bags):
+            self._check_fingerprint(samples.provenance)
+        total = np.zeros((len(samples), len(self.classes_)))
+        with threadpool_limits(limits=1):
+            for estimator in self.estimators_:
+                total += _probabilities(estimator, samples)
+        return total / len(self.estimators_)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the class with the highest mean probability, of shape (n_images,)."""
+        probabilities = self.predict_proba(X)
+        labels: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        return labels
+
+    def _fit_folds(
+        self,
+        X: Samples,
+        y: NDArray[Any],
+        random_state: np.random.RandomState,
+        callback: Callable[[FoldScore], object] | None,
+    ) -> None:
+        tasks = [
+            delayed(_fit_fold)(_seeded(self.estimator, random_state), X, y, self.folds_ == fold)
+            for fold in range(self.n_splits)
+        ]
+        self.estimators_, self.fold_scores_ = [], []
+        self.oof_probabilities_ = np.zeros((len(y), len(self.classes_)))
+        done = Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks)
+        for fold, (estimator, probabilities) in enumerate(done):
+            left_out = self.folds_ == fold
+            macro_f1, accuracy = _scores(y[left_out], self.classes_[probabilities.argmax(axis=1)])
+            temperatures, weights = _choices(estimator)
+            score = {"fold": fold, "val_macro_f1": macro_f1, "val_accuracy": accuracy}
+            self.fold_scores_.append({**score, "temperatures": temperatures, "weights": weights})
+            self.oof_probabilities_[left_out] = probabilities
+            self.estimators_.append(estimator)
+            if callback is not None:
+                callback(dict(self.fold_scores_[-1]))
+
+    def _check_settings(self) -> None:
+        require(is_whole(self.n_splits, 2), f"n_splits is {self.n_splits!r}", "a whole number of folds, 2 or more")
+        if not hasattr(self.estimator, "predict_proba"):
+            raise SettingError(
+                f"{type(self.estimator).__name__} has no predict_proba",
+                expected="a classifier that gives probabilities",
+                remedy=f"Wrap it: TemperatureScaling({type(self.estimator).__name__}(...)).",
+            )
+
+    def _check_fingerprint(self, provenance: Mapping[str, Any]) -> None:
+        ours, theirs = self.provenance_.get("fingerprint"), provenance.get("fingerprint")
+        if ours and theirs and ours != theirs:
+            raise FingerprintMismatchError(
+                f"the embeddings have fingerprint {theirs}",
+                expected=f"{ours}, on which the model was fitted",
+                remedy="Predict on a store of the same recipe, or fit again on this one.",
+            )
+
+
+def _fit_fold(estimator: Any, X: Samples, y: NDArray[Any], left_out: NDArray[np.bool_]) -> tuple[Any, NDArray[Any]]:
+    """Fit on one core whatever the machine, so that sums are in one order; predictions do the same."""
+    with threadpool_limits(limits=1):
+        fit_estimator(estimator, X[~left_out], y[~left_out], (X[left_out], y[left_out]))
+        return estimator, _probabilities(estimator, X[left_out])
+
+
+def _probabilities(estimator: Any, X: Samples) -> NDArray[np.float64]:
+    """Return probabilities that sum to 1 in double precision, also from a classifier that computes in float32."""
+    probabilities: NDArray[np.float64] = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def _seeded(estimator: Any, random_state: np.random.RandomState) -> Any:
+    """Return a clone in which every ``random_state`` has a seed of its own."""
+    copy = clone(estimator)
+    names = [name for name in sorted(copy.get_params()) if name.rpartition("__")[2] == "random_state"]
+    return copy.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in names})
+
+
+def _choices(estimator: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the temperatures and the fusion weights inside a fitted classifier, by name."""
+    if isinstance(estimator, TemperatureScaling):
+        return {type(estimator.estimator_).__name__.lower(): estimator.temperature_}, {}
+    if not isinstance(estimator, LogitFusion):
+        return {}, {}
+    heads = zip(estimator.weights_, estimator.estimators_, strict=True)
+    return {name: head.temperature_ for name, head in heads if isinstance(head, TemperatureScaling)}, dict(
+        estimator.weights_
+    )
+
+
+def _scores(y: NDArray[Any], predicted: NDArray[Any]) -> tuple[float, float]:
+    return float(f1_score(y, predicted, average="macro", zero_division=0.0)), float(accuracy_score(y, predicted))

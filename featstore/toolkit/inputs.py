@@ -1,0 +1,193 @@
+"""What estimators take: bags or a 2-D array, labels, and a validation part."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _num_samples, column_or_1d, has_fit_parameter, validate_data
+
+from featstore.errors import DataError, LabelError, SettingError
+from featstore.store.bags import Bags
+from featstore.toolkit.splits import hold_out
+
+__all__ = [
+    "EvalSet",
+    "Samples",
+    "as_bags",
+    "check_bags",
+    "check_finite",
+    "check_labels",
+    "check_samples",
+    "encode",
+    "fit_estimator",
+    "groups_of",
+    "is_booster",
+    "is_number",
+    "is_whole",
+    "require",
+    "with_validation",
+]
+
+Samples: TypeAlias = Bags | NDArray[Any]
+EvalSet: TypeAlias = tuple[Any, Any]
+
+
+def require(ok: bool, found: str, expected: str, remedy: str = "") -> None:
+    """Raise `SettingError` unless ``ok``."""
+    if not ok:
+        raise SettingError(found, expected=expected, remedy=remedy)
+
+
+def is_whole(value: Any, low: int = 1) -> bool:
+    """Tell whether ``value`` is a whole number, ``low`` or more."""
+    return isinstance(value, Integral) and int(value) >= low
+
+
+def is_number(value: Any, low: float, high: float) -> bool:
+    """Tell whether ``value`` is a number from ``low`` up to, and without, ``high``."""
+    return isinstance(value, Real) and low <= float(value) < high
+
+
+def check_samples(estimator: Any, X: Any, *, reset: bool) -> Samples:
+    """Validate X and return bags as they are and anything else as a finite numeric 2-D array.
+
+    With ``reset`` it sets ``n_features_in_`` (and ``feature_names_in_`` for data frames), else it compares with them.
+    """
+    if not isinstance(X, Bags):
+        array: NDArray[Any] = validate_data(estimator, X, reset=reset)
+        return array
+    if len(X) == 0:
+        raise DataError("bags of no image", expected="one image or more")
+    if reset:
+        estimator.n_features_in_ = X.dim
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+    elif X.dim != getattr(estimator, "n_features_in_", X.dim):
+        raise DataError(
+            f"embeddings of {X.dim} numbers",
+            expected=f"{estimator.n_features_in_}, as {type(estimator).__name__} was fitted on",
+            remedy="Use a store made with the same encoder.",
+        )
+    return X
+
+
+def check_bags(estimator: Any, X: Any, *, reset: bool) -> Bags:
+    """Validate X as `check_samples` does and return it as bags."""
+    return as_bags(check_samples(estimator, X, reset=reset))
+
+
+def as_bags(X: Samples) -> Bags:
+    """Return bags as they are, and each row of an array as an image with one blob."""
+    if isinstance(X, Bags):
+        return X
+    with np.errstate(over="ignore"):  # what doesn't fit is told below, as an error
+        return Bags.from_array(check_finite(X.astype(np.float32)))
+
+
+def check_finite(embeddings: NDArray[Any]) -> NDArray[Any]:
+    """Return the embeddings (n, dim), or raise `DataError` if one holds NaN or infinity as float32."""
+    bad = ~np.isfinite(embeddings).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{int(bad.sum())} of {len(bad)} embeddings hold NaN or infinity",
+            expected="finite numbers that fit float32",
+        )
+    return embeddings
+
+
+def check_labels(estimator: Any, y: Any, n_samples: int) -> NDArray[Any]:
+    """Validate class labels, one an image, and return them as a 1-D array."""
+    name = type(estimator).__name__
+    if y is None:
+        raise LabelError(f"This {name} estimator requires y to be passed, but the target y is None")
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    if len(labels) != n_samples:
+        raise LabelError(f"{len(labels)} labels for {_plural(n_samples, 'image')}", expected="one label an image")
+    blank = sum(isinstance(label, str) and not label for label in labels)
+    if blank:
+        raise LabelError(
+            f"{blank} of {len(labels)} images have no label",
+            expected="a label for every image",
+            remedy="Fit on the labelled ones: keep = X.labels != ''; fit(X[keep], y[keep]).",
+        )
+    return labels
+
+
+def encode(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the position of each label in the sorted ``classes``; `LabelError` for one that is not there."""
+    codes = np.minimum(np.searchsorted(classes, y), len(classes) - 1).astype(np.intp)
+    strange = np.unique(y[classes[codes] != y])
+    if len(strange):
+        raise LabelError(f"the validation part has class {strange[0]!r}", expected=f"one of {list(classes)}")
+    return codes
+
+
+def groups_of(X: Samples) -> NDArray[Any]:
+    """Return the group of each image; in an array every row is its own."""
+    return X.groups if isinstance(X, Bags) else np.arange(_num_samples(X))
+
+
+def with_validation(
+    estimator: Any, X: Samples, y: NDArray[Any], eval_set: EvalSet | None
+) -> tuple[Samples, NDArray[Any], EvalSet | None]:
+    """Return what to train on and what to validate on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``validation_fraction`` and ``random_state`` decide the hold-out when no ``eval_set`` is given.
+    X, y : Bags or ndarray, ndarray of shape (n_images,)
+        Already validated.
+    eval_set : tuple of (X, y), optional
+        Validated here.
+
+    Returns
+    -------
+    X, y : Bags or ndarray, ndarray
+        For training.
+    validation : tuple of (X, y) or None
+        None where a class is too rare to hold any of it out (see `hold_out`).
+    """
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise LabelError(f"one class, {classes[0]!r}, in {len(y)} labels", expected="two classes or more")
+    if eval_set is not None:
+        X_val = check_samples(estimator, eval_set[0], reset=False)
+        y_val = check_labels(estimator, eval_set[1], _num_samples(X_val))
+        encode(y_val, classes)
+        return X, y, (X_val, y_val)
+    fraction = estimator.validation_fraction
+    ok = is_number(fraction, 0, 1) and fraction > 0
+    require(ok, f"validation_fraction is {fraction!r}", "a share between 0 and 1")
+    held = hold_out(y, groups_of(X), fraction, check_random_state(estimator.random_state))
+    if held is None:
+        return X, y, None
+    return X[~held], y[~held], (X[held], y[held])
+
+
+def fit_estimator(estimator: Any, X: Any, y: NDArray[Any], eval_set: EvalSet | None, **fit_params: Any) -> Any:
+    """Fit, passing the validation part on to an estimator whose ``fit`` takes an ``eval_set``.
+
+    The toolkit's estimators take one pair; the boosters that came up with the word take a list of pairs.
+    """
+    if eval_set is None or not has_fit_parameter(estimator, "eval_set"):
+        return estimator.fit(X, y, **fit_params)
+    if is_booster(estimator, "xgboost"):
+        return estimator.fit(X, y, eval_set=[eval_set], verbose=False, **fit_params)
+    return estimator.fit(X, y, eval_set=[eval_set] if is_booster(estimator) else eval_set, **fit_params)
+
+
+def is_booster(estimator: Any, *packages: str) -> bool:
+    """Tell whether the estimator's class comes from xgboost, lightgbm or catboost, or from those of them named."""
+    wanted = packages or ("xgboost", "lightgbm", "catboost")
+    return any(cls.__module__.partition(".")[0] in wanted for cls in type(estimator).__mro__)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,111 @@
+"""Where logits come from, and what is done with them. Probabilities and logits are never told apart by their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+from scipy.special import softmax as _softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from featstore.errors import SettingError
+from featstore.toolkit.inputs import is_booster
+
+__all__ = ["LogitClassifier", "log_loss", "logits_of", "softmax"]
+
+Logits = NDArray[np.float64]
+
+
+class LogitClassifier(ClassifierMixin, BaseEstimator):
+    """Base of classifiers that compute ``logits(X)``; all other predictions follow from these."""
+
+    classes_: NDArray[Any]
+
+    def logits(self, X: Any) -> Logits:
+        """Return logits of shape (n_images, n_classes), also for two classes."""
+        raise NotImplementedError
+
+    def decision_function(self, X: Any) -> Logits:
+        """Return the logits (n_images, n_classes); for two classes their difference, of shape (n_images,)."""
+        logits = self.logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities of shape (n_images, n_classes): the softmax of the logits."""
+        return softmax(self.logits(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the class of the largest logit, of shape (n_images,)."""
+        check_is_fitted(self)
+        labels: NDArray[Any] = self.classes_[self.logits(X).argmax(axis=1)]
+        return labels
+
+
+def logits_of(estimator: Any, X: Any) -> Logits:
+    """Return a fitted classifier's logits of shape (n_images, n_classes), in float64.
+
+    The first of these that the classifier has:
+
+    1. ``logits``: the toolkit's own estimators;
+    2. for xgboost's classifiers the margin, ``predict(output_margin=True)``;
+    3. ``decision_function``; for two classes its one column ``d`` becomes ``(-d, d)``, as scikit-learn's temperature
+       scaling has it (so a calibrated binary logistic regression has a temperature of 2);
+    4. ``log(predict_proba + eps)`` with the eps of the probabilities' type, as scikit-learn has it.
+
+    A pipeline is asked through its last step, a frozen estimator through what it holds.
+
+    Raises
+    ------
+    SettingError
+        If the classifier has none of these, or not one column a class.
+    """
+    if isinstance(estimator, FrozenEstimator):
+        return logits_of(estimator.estimator, X)
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        return logits_of(estimator[-1], estimator[:-1].transform(X))
+    logits = _raw(estimator, X)
+    if logits.ndim == 1 or logits.shape[1] == 1:
+        column = logits.reshape(-1)
+        logits = np.stack([-column, column], axis=1)
+    if logits.shape[1] != len(estimator.classes_):
+        raise SettingError(
+            f"{type(estimator).__name__} gives {logits.shape[1]} columns for {len(estimator.classes_)} classes",
+            expected="one logit a class",
+        )
+    return logits
+
+
+def softmax(logits: Logits) -> NDArray[np.float64]:
+    """Return probabilities over the last axis."""
+    probabilities: NDArray[np.float64] = _softmax(logits, axis=-1)
+    return probabilities
+
+
+def log_loss(logits: Logits, codes: NDArray[np.intp], weights: NDArray[np.float64] | None = None) -> float:
+    """Return the (weighted) mean cross-entropy in nats of logits (n, n_classes) against class positions (n,)."""
+    chosen = np.take_along_axis(logits, codes[:, None], axis=1)[:, 0]
+    return float(np.average(logsumexp(logits, axis=1) - chosen, weights=weights))
+
+
+def _raw(estimator: Any, X: Any) -> NDArray[Any]:
+    if hasattr(estimator, "logits"):
+        return np.asarray(estimator.logits(X), dtype=np.float64)
+    if is_booster(estimator, "xgboost"):
+        margin = np.asarray(estimator.predict(X, output_margin=True), dtype=np.float64)
+        # Its binary margin is the log-odds, which is the difference of the two logits.
+        return margin / 2 if margin.ndim == 1 else margin
+    if hasattr(estimator, "decision_function"):
+        return np.asarray(estimator.decision_function(X), dtype=np.float64)
+    if hasattr(estimator, "predict_proba"):
+        probabilities = np.asarray(estimator.predict_proba(X))
+        logits: Logits = np.log(probabilities + np.finfo(probabilities.dtype).eps).astype(np.float64)
+        return logits
+    raise SettingError(
+        f"{type(estimator).__name__} has neither decision_function nor predict_proba",
+        expected="a classifier that has one of them",
+    )

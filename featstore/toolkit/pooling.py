@@ -1,0 +1,152 @@
+"""From bags to image embeddings: a transformer for pipelines, and a head that also uses augmented repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from featstore.errors import SettingError
+from featstore.store.bags import Bags
+from featstore.toolkit.inputs import (
+    EvalSet,
+    as_bags,
+    check_bags,
+    check_finite,
+    check_labels,
+    check_samples,
+    encode,
+    fit_estimator,
+    is_booster,
+    with_validation,
+)
+from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
+
+__all__ = ["MeanPool", "PooledHead"]
+
+
+class MeanPool(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Mean embedding of each image over its blobs, from the clean repeat; an array passes unchanged.
+
+    Put it in front of any estimator that takes arrays, to use that on `Bags`. It needs no fitting.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> MeanPool:
+        """Validate X; nothing is learned."""
+        check_samples(self, X, reset=True)
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Return embeddings of shape (n_images, dim); float32 for bags."""
+        samples = check_samples(self, X, reset=False)
+        return check_finite(samples.means()) if isinstance(samples, Bags) else samples
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
+
+
+class PooledHead(LogitClassifier):
+    """Any scikit-learn classifier on image embeddings: the mean over an image's blobs, a training row for each repeat.
+
+    Augmented repeats train; the clean repeat validates and predicts. Labels reach the inner classifier as 0, 1, ...,
+    so that those which insist on it (xgboost's) take strings too.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted as a clone. If its ``fit`` takes an ``eval_set`` (`XGBClassifier`, `LGBMClassifier`), it gets the
+        validation part, and ``early_stopping_rounds`` works.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class, passed on as ``sample_weight``; for classifiers that have no such parameter.
+    validation_fraction : float, default=0.1
+        Share of images held out where ``fit`` is given no ``eval_set`` and ``estimator`` can use one: stratified,
+        groups together. With fewer than four images (groups) of a class nothing is held out, and an
+        ``early_stopping_rounds`` is switched off.
+    random_state : int, RandomState or None
+        Decides the hold-out.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+    classes_ : ndarray of shape (n_classes,)
+
+    Notes
+    -----
+    In training an image counts once, however many repeats it has.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        class_weight: Any = None,
+        validation_fraction: float = 0.1,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.class_weight = class_weight
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None) -> PooledHead:
+        """Fit a clone of the inner classifier.
+
+        Parameters
+        ----------
+        X : Bags or array-like of shape (n_images, dim)
+        y : array-like of shape (n_images,)
+        eval_set : tuple of (X, y), optional
+            Images for the inner classifier's early stopping; never trained on.
+
+        Returns
+        -------
+        self
+        """
+        samples = check_samples(self, X, reset=True)
+        labels = check_labels(self, y, len(samples))
+        estimator = clone(self.estimator)
+        training, y_train, validation = samples, labels, None
+        if has_fit_parameter(estimator, "eval_set") or len(np.unique(labels)) < 2:
+            training, y_train, validation = with_validation(self, samples, labels, eval_set)
+        self.classes_ = np.unique(labels)
+        rows = as_bags(training).repeat_means()
+        codes = encode(y_train, self.classes_)
+        weighted = self._with_weights(estimator, y_train, codes, rows.image)
+        held_out = None
+        if validation is not None:
+            held_out = (self._table(as_bags(validation[0]).means()), encode(validation[1], self.classes_))
+        elif getattr(estimator, "early_stopping_rounds", None) is not None:
+            estimator.set_params(early_stopping_rounds=None)
+        self.estimator_ = fit_estimator(
+            estimator, self._table(rows.embeddings), codes[rows.image], held_out, **weighted
+        )
+        return self
+
+    def logits(self, X: Any) -> Logits:
+        """Return logits of shape (n_images, n_classes), from clean embeddings; see `logits_of`."""
+        check_is_fitted(self)
+        return logits_of(self.estimator_, self._table(check_bags(self, X, reset=False).means()))
+
+    def _table(self, means: NDArray[np.float32]) -> NDArray[Any]:
+        """Boosters compute on float32; most others in the type they are given, where float64 is the safer one."""
+        return check_finite(means) if is_booster(self.estimator) else check_finite(means).astype(np.float64)
+
+    def _with_weights(
+        self, estimator: Any, y: NDArray[Any], codes: NDArray[np.intp], image: NDArray[np.intp]
+    ) -> dict[str, NDArray[np.float64]]:
+        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        weights = of_class[codes[image]] / np.bincount(image)[image]
+        if np.ptp(weights) == 0:
+            return {}
+        if not has_fit_parameter(estimator, "sample_weight"):
+            raise SettingError(
+                f"{type(estimator).__name__} takes no sample_weight",
+                expected="one that does, for class_weight or images with different numbers of repeats",
+            )
+        return {"sample_weight": weights / weights.mean()}

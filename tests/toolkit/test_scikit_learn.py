@@ -1,0 +1,100 @@
+"""Bags and the toolkit in the hands of scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    train_test_split,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from featstore.toolkit import FoldEnsemble, LogitFusion, MeanPool, MLPHead, TemperatureScaling
+
+pooled = make_pipeline(MeanPool(), StandardScaler(), LogisticRegression())
+
+
+def test_a_pipeline_on_means_scores_well_above_chance(bags):
+    scores = cross_val_score(pooled, bags, bags.labels, cv=StratifiedKFold(5), scoring="f1_macro")
+    assert scores.mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLPHead(hidden=(8,), max_epochs=5, random_state=0),
+        TemperatureScaling(pooled, random_state=0),
+        LogitFusion([("a", pooled), ("b", pooled)], random_state=0),
+        FoldEnsemble(pooled, n_splits=2, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_every_estimator_cross_validates_on_bags(model, bags):
+    result = cross_validate(
+        model, bags, bags.labels, cv=StratifiedKFold(3), scoring=["f1_macro", "neg_log_loss"], error_score="raise"
+    )
+    assert np.isfinite(result["test_neg_log_loss"]).all()
+    assert set(cross_val_predict(model, bags, bags.labels, cv=3)) <= set(bags.labels)
+
+
+def test_grid_search_reaches_parameters_inside(bags):
+    fusion = LogitFusion([("plain", pooled), ("calibrated", TemperatureScaling(pooled, random_state=0))])
+    grid = {"plain__logisticregression__C": [0.1, 1.0], "calibrated__estimator__logisticregression__C": [0.1]}
+    search = GridSearchCV(fusion.set_params(random_state=0), grid, cv=2, scoring="f1_macro").fit(bags, bags.labels)
+    assert search.best_score_ > 0.8
+    assert dict(search.best_estimator_.estimators)["calibrated"].estimator[-1].C == 0.1
+
+
+def test_train_test_split_divides_images(bags):
+    train, test, y_train, y_test = train_test_split(bags, bags.labels, stratify=bags.labels, random_state=0)
+    assert set(train.images).isdisjoint(test.images)
+    assert len(train) + len(test) == len(bags)
+    assert clone(pooled).fit(train, y_train).score(test, y_test) > 0.7
+
+
+def test_groups_reach_scikit_learns_splitters(make_bags):
+    bags = make_bags(40, twins=10)
+    for train, test in GroupKFold(4).split(bags, bags.labels, bags.groups):
+        assert set(bags[train].groups).isdisjoint(bags[test].groups)
+
+
+def test_clone_and_set_params(bags):
+    model = FoldEnsemble(LogitFusion([("mlp", TemperatureScaling(MLPHead()))]), n_splits=3)
+    copy = clone(model).set_params(estimator__mlp__estimator__lr=0.1, n_splits=2)
+    assert copy.get_params()["estimator__mlp__estimator__lr"] == 0.1
+    assert model.get_params()["estimator__mlp__estimator__lr"] == MLPHead().lr
+
+
+def test_data_frames_keep_their_names():
+    pandas = pytest.importorskip("pandas", reason="data frames need pandas")
+    rng = np.random.default_rng(0)
+    frame = pandas.DataFrame(rng.standard_normal((60, 3)), columns=["a", "b", "c"])
+    y = np.where(frame["a"] > 0, "yes", "no")
+    model = TemperatureScaling(MLPHead(hidden=(4,), max_epochs=3, random_state=0), random_state=0)
+    model.fit(frame, y, eval_set=(frame[:20], y[:20]))
+    assert list(model.feature_names_in_) == ["a", "b", "c"]
+    assert len(model.predict(frame)) == 60
+    head = MLPHead(hidden=(4,), max_epochs=3, random_state=0).fit(frame, y, eval_set=(frame[:20], y[:20]))
+    assert list(head.feature_names_in_) == ["a", "b", "c"]
+
+
+def test_mean_pool_is_the_mean_over_clean_blobs(bags):
+    means = MeanPool().fit_transform(bags)
+    for bag, mean in zip(bags, means, strict=True):
+        np.testing.assert_allclose(mean, bag.embeddings[bag.repeat == 0].mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_mean_pool_names_its_output(bags):
+    pytest.importorskip("pandas", reason="data frames need pandas")
+    frame = MeanPool().set_output(transform="pandas").fit_transform(bags)
+    assert frame.shape == bags.shape
+    assert list(frame.columns[:2]) == ["x0", "x1"]
