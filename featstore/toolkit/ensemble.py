@@ -194,8 +194,9 @@ def _fit_fold(estimator: Any, X: Samples, y: NDArray[Any], left_out: NDArray[np.
 
 def _probabilities(estimator: Any, X: Samples) -> NDArray[np.float64]:
     """Return probabilities that sum to 1 in double precision, also from a classifier that computes in float32."""
-    probabilities: NDArray[np.float64] = np.asarray(estimator.predict_proba(X), dtype=np.float64)
-    return probabilities / probabilities.sum(axis=1, keepdims=True)
+    given = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+    probabilities: NDArray[np.float64] = given / given.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _seeded(estimator: Any, random_state: np.random.RandomState) -> Any:

@@ -188,9 +188,9 @@ def test_it_tells_large_nuclei_from_small(tissue_crop):
 
 
 def test_touching_nuclei_are_told_apart(tissue_crop):
-    crop = tissue_crop(nuclei=0)
-    for x in (80, 98, 116):
-        cv2.circle(crop, (x, 100), 10, (96, 60, 140), -1, cv2.LINE_AA)
+    crop = tissue_crop(160, nuclei=0)
+    for x in (62, 80, 98):
+        cv2.circle(crop, (x, 80), 10, (96, 60, 140), -1, cv2.LINE_AA)
     assert value(crop, "regions_count") * 10 == pytest.approx(1)
     assert value(crop, "nuclei_count") * 10 == pytest.approx(3)
 
@@ -212,9 +212,9 @@ def test_small_crops_are_not_upscaled(tissue_crop):
 
 def test_only_what_is_seen_is_looked_at(tissue_crop):
     """Fill around the tissue costs no time and leaves the tissue's character as it is, to the last pixel."""
-    near, far = describe(tissue_crop(150))[1], describe(tissue_crop(170))[1]
+    near, far = describe(tissue_crop(150))[1], describe(tissue_crop(166))[1]
     assert far == pytest.approx(near, abs=1e-6)
-    assert max(look(tissue_crop(170)).seen.shape) < 140
+    assert max(look(tissue_crop(166)).seen.shape) < 140
 
 
 def test_little_tissue_is_drawn_towards_typical(tissue_crop):

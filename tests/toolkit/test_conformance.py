@@ -9,17 +9,17 @@ from xgboost import XGBClassifier
 
 from featstore.toolkit import FoldEnsemble, LogitFusion, MeanPool, MLPHead, PooledHead, TemperatureScaling
 
-small = MLPHead(hidden=(16,), random_state=0)
+quick = {"hidden": (16,), "lr": 0.01, "max_epochs": 20}
 
 
-# The checks fit on integers in data frames, on one column, and so on, and some warn of it.
-@pytest.mark.filterwarnings("default")
+# scikit-learn itself casts the NaN among labels that one of its checks hands over.
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 @parametrize_with_checks(
     [
         MeanPool(),
-        MLPHead(hidden=(16,)),
+        MLPHead(**quick),
         TemperatureScaling(LogisticRegression()),
-        TemperatureScaling(small),
+        TemperatureScaling(MLPHead(**quick, random_state=0)),
         LogitFusion([("plain", LogisticRegression()), ("strong", LogisticRegression(C=0.1))]),
         FoldEnsemble(LogisticRegression(), n_splits=2),
         PooledHead(LogisticRegression()),
