@@ -26,6 +26,8 @@ Examples:
 
 
 def _interrupted(store: Path, **_: Any) -> str:
+    if not store.exists():
+        return "Nothing was finished yet."
     return f"What was finished is stored in {store}. Run the same command again to go on from there."
 
 
@@ -48,7 +50,7 @@ def extract(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that load images; 0: none of their own.", show_default="auto")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the augmentation.")] = 0,
     max_blobs: Annotated[int, typer.Option(min=1, help="At most this many blobs an image, the largest.")] = 10,
     min_area: Annotated[int, typer.Option(min=1, help="Smaller blobs are left out (px).")] = 100,
     margin: Annotated[float, typer.Option(min=0, help="Growth of a blob's box on each side.")] = 0.1,
@@ -114,6 +116,14 @@ def _fill(text: str) -> Colour | None:
 
 
 def _report(store: Path, info: dict[str, Any], result: Extraction, as_json: bool) -> None:
+    if result.replaced:
+        warn(
+            f"{counted(result.replaced, 'image')} had changed: what was computed from the old content no longer counts"
+        )
+    if result.absent:
+        names = ", ".join(result.absent[:5])
+        found = f"{counted(len(result.absent), 'image')} in {store} no longer in the data ({names})"
+        warn(f"{found}: they stay in use; a store made anew is without them")
     for kind in ("rejected", "fallbacks"):
         rows = getattr(result, kind)
         if rows:
@@ -132,6 +142,7 @@ def _report(store: Path, info: dict[str, Any], result: Extraction, as_json: bool
                 "images": result.images,
                 "rejected": result.rejected,
                 "fallbacks": result.fallbacks,
+                "absent": result.absent,
                 "blobs": result.blobs,
                 "embeddings": info["embeddings"],
                 "computed": result.computed,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def fit(
     group: Annotated[
         str | None, typer.Option(help="Column of --labels whose equal values stay in one fold (patient, slide).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of folds and heads.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of folds and heads.")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Folds at a time.", show_default="cores")] = None,
     store_version: Annotated[
         int | None, typer.Option(min=1, help="An earlier version of the store.", show_default="newest")
@@ -67,11 +67,18 @@ def fit(
     from joblib import parallel_config
 
     from featstore.store import open_store
+    from featstore.store.files import check_target
     from featstore.toolkit import m4, m5, save_model
 
     started = time.perf_counter()
     source = open_store(store, version=store_version)
+    check_target(model)
     bags = _bags(source, repeats, labels, group)
+    if bags.lacking_repeats:
+        warn(
+            f"{counted(bags.lacking_repeats, 'image')} of {len(bags)} have fewer repeats than others; "
+            f"to complete them: featstore extract --repeats {max(bags.repeats)}"
+        )
     ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or os.cpu_count())
     # Ctrl-C reaches every process of the terminal; only this one is to answer.
     quiet = parallel_config(backend="loky", initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
@@ -103,15 +110,14 @@ def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | N
             f"{labels} has no column {group!r} but {', '.join(table.columns)}", param_hint="--group"
         )
     rows = {row.sample_index: row for row in table.rows}
-    keys, unknown = match_names(store.images, rows)
-    if unknown:
-        warn(f"{labels}: {counted(len(unknown), 'name')} not in {store.path}: {', '.join(unknown[:5])}")
+    match = match_names(store.images, rows)
+    warn_of_names(match, store.path)
     split = "train" if store.usable("train") else "all"
     return store.bags(
         split,
         repeats=repeats,
-        labels={key: rows[name].label for name, key in keys.items()},
-        groups={key: rows[name].cells.get(group, "") for name, key in keys.items()} if group else None,
+        labels={key: rows[name].label for name, key in match.keys.items()},
+        groups={key: rows[name].cells.get(group, "") for name, key in match.keys.items()} if group else None,
         labelled=True,
     )
 

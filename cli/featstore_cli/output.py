@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from featstore.errors import FeatstoreError
 
-__all__ = ["JsonFlag", "counted", "is_terminal", "note", "plain_errors", "print_json", "print_lines", "warn"]
+if TYPE_CHECKING:
+    from featstore.store import NameMatch
+
+__all__ = [
+    "JsonFlag",
+    "counted",
+    "is_terminal",
+    "note",
+    "plain_errors",
+    "print_json",
+    "print_lines",
+    "warn",
+    "warn_of_names",
+]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
@@ -48,6 +62,15 @@ def counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
+def warn_of_names(match: NameMatch, store: Path) -> None:
+    """Warn of names of a CSV that mean no image, or a training and a test image alike."""
+    if match.unknown:
+        warn(f"{counted(len(match.unknown), 'name')} not in {store}: {', '.join(match.unknown[:5])}")
+    if match.shared:
+        names = f"{counted(len(match.shared), 'name')} ({', '.join(match.shared[:5])})"
+        warn(f"a training and a test image share {names}: the training image was taken")
+
+
 def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """End a command with one message instead of a traceback: exit 1 on an error, 130 on Ctrl-C.
 
@@ -63,6 +86,7 @@ def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], 
             try:
                 return command(*args, **kwargs)
             except KeyboardInterrupt:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
                 note(f"\nInterrupted. {interrupted(**kwargs)}")
                 raise typer.Exit(130) from None
             except (typer.Exit, typer.BadParameter, BrokenPipeError):

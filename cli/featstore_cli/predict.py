@@ -32,6 +32,16 @@ def _interrupted(out: Path, **_: Any) -> str:
     return f"A file that was at {out} is as it was. Run the same command again."
 
 
+def _check_targets(out: Path, submission: Path | None, model: Path) -> None:
+    from featstore.store.files import check_target
+
+    targets = [path for path in (out, submission) if path is not None]
+    for path in targets:
+        check_target(path)
+        if path.resolve() == model.resolve() or targets.count(path) > 1:
+            raise typer.BadParameter(f"{path} is asked for twice", param_hint="--out or --submission")
+
+
 @plain_errors(_interrupted)
 def predict(
     model: Annotated[Path, typer.Argument(help="A file that fit wrote.")] = Path("ensemble.model"),
@@ -50,6 +60,7 @@ def predict(
     from featstore.toolkit.predictions import predict_images, write_predictions, write_submission
 
     started = time.perf_counter()
+    _check_targets(out, submission, model)
     ensemble = load_model(model)
     predictions = predict_images(ensemble, open_store(store), split.value)
     write_predictions(out, predictions, ensemble.classes_, keys=split is Split.all)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
 
 __all__ = ["app"]
 
@@ -58,7 +58,7 @@ def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) 
         print_json({"store": str(store), "versions": versions})
         return
     for version in versions:
-        added = version["added"] or {}
+        added = version["added"] if isinstance(version["added"], dict) else {}
         counts = f"+{counted(added.get('rows', 0), 'embedding')}, {counted(added.get('images', 0), 'image')}"
         print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']:<8} {counts}"])
 
@@ -78,11 +78,18 @@ def label(
     for text in table.warnings:
         warn(text)
     rows = [NewLabel(row.sample_index, row.label, row.split, row.group) for row in table.rows]
-    version, changed, unknown = relabel(store, rows)
-    if unknown:
-        warn(f"{counted(len(unknown), 'name')} not in {store}: {', '.join(unknown[:5])}")
+    version, changed, match = relabel(store, rows)
+    warn_of_names(match, store)
     if as_json:
-        print_json({"store": str(store), "version": version, "changed": changed, "unknown": unknown})
+        print_json(
+            {
+                "store": str(store),
+                "version": version,
+                "changed": changed,
+                "unknown": match.unknown,
+                "shared": match.shared,
+            }
+        )
         return
     print_lines([f"{store}: version {version}, {counted(changed, 'image')} changed"])
 

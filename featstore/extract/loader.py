@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from multiprocessing.connection import Connection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blobs, augment, cut_crop, draw, find_blobs
+from featstore.crops import augment, cut_crop, draw, find_blobs
 from featstore.dataset import colour_shares, contamination, contamination_note, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import ImageError
+from featstore.extract.interrupts import STOPS
 from featstore.extract.plan import ImageJob, note_without_folders
 from featstore.recipe import Recipe
 
@@ -38,9 +41,12 @@ class Loaded:
         Where the blobs came from.
     boxes : list of (blob, area_px, x0, y0, x1, y1)
     keys : list of (blob, repeat)
+    artefact : str
+        What contaminates the image; a training image is not cropped then.
     prepared : list of ndarray
         A crop for each key as the encoder takes it; empty when it was encoded here.
-    embeddings : ndarray of shape (n_keys, dim), float32, or None
+    encoded : list of ndarray of shape (dim,), float32
+        An embedding for each key, as soon as there is one.
     seconds : dict
         By stage.
     """
@@ -48,11 +54,12 @@ class Loaded:
     job: ImageJob
     reason: str = ""
     note: str = ""
+    artefact: str = ""
     source: str = ""
     boxes: list[tuple[int, ...]] = field(default_factory=list)
     keys: list[tuple[int, int]] = field(default_factory=list)
     prepared: list[Pixels] = field(default_factory=list)
-    embeddings: NDArray[np.float32] | None = None
+    encoded: list[NDArray[np.float32]] = field(default_factory=list)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
@@ -88,34 +95,28 @@ class Loader:
             mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
         with _timed(loaded, "segment"):
             blobs = find_blobs(image, mask, self.recipe.crops)
-            if record.split == "train":
-                self._refuse_contaminated(image, blobs, job)
+            shares = colour_shares(image, blobs.tissue)
+        loaded.artefact = str(contamination(shares) or "")
         loaded.source = str(blobs.source)
-        loaded.note = record.note if blobs.source == "mask" else _fallback_note(record.note, blobs)
+        loaded.note = "; ".join(text for text in (_NOTES[blobs.source], contamination_note(shares)) if text)
+        if loaded.artefact and job.split == "train":
+            return
         loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
-        self._crop(loaded, image, blobs)
-        if self.encode and loaded.prepared:
-            with _timed(loaded, "encode"):
-                loaded.embeddings = self.encode(loaded.prepared)
-            loaded.prepared = []
-
-    def _refuse_contaminated(self, image: Pixels, blobs: Blobs, job: ImageJob) -> None:
-        shares = colour_shares(image, blobs.tissue)
-        reason = contamination(shares)
-        if reason:
-            raise ImageError(contamination_note(shares), reason=reason)
-
-    def _crop(self, loaded: Loaded, image: Pixels, blobs: Blobs) -> None:
-        job, recipe = loaded.job, self.recipe
         for blob in blobs.blobs:
-            missing = [repeat for repeat in job.repeats if (blob.index, repeat) not in job.stored]
-            if not missing:
-                continue
+            self._crop(loaded, cut_crop(image, blobs, blob, self.recipe.crops), blob.index)
+
+    def _crop(self, loaded: Loaded, clean: Pixels, blob: int) -> None:
+        """Make the repeats of one blob, and encode them here if the encoder is of the light kind."""
+        missing = [repeat for repeat in loaded.job.repeats if (blob, repeat) not in loaded.job.stored]
+        loaded.keys.extend((blob, repeat) for repeat in missing)
+        for repeat in missing:
             with _timed(loaded, "augment"):
-                clean = cut_crop(image, blobs, blob, recipe.crops)
-                for repeat in missing:
-                    loaded.prepared.append(self.prepare(self._repeat(clean, job, blob.index, repeat)))
-                    loaded.keys.append((blob.index, repeat))
+                prepared = self.prepare(self._repeat(clean, loaded.job, blob, repeat))
+            if self.encode is None:
+                loaded.prepared.append(prepared)
+            else:
+                with _timed(loaded, "encode"):
+                    loaded.encoded.extend(self.encode([prepared]))
 
     def _repeat(self, clean: Pixels, job: ImageJob, blob: int, repeat: int) -> Pixels:
         if repeat == 0:
@@ -125,12 +126,11 @@ class Loader:
         return augment(clean, draws, self.recipe.crops.fill)
 
 
-def _fallback_note(note: str, blobs: Blobs) -> str:
-    words = {
-        "whole_mask": "no blob of the mask is large enough: the whole mask was taken as one",
-        "tissue": "no usable mask: tissue was found on the image itself",
-    }
-    return "; ".join(text for text in (note, words[str(blobs.source)]) if text)
+_NOTES = {
+    "mask": "",
+    "whole_mask": "no blob of the mask is large enough: the whole mask was taken as one",
+    "tissue": "no usable mask: tissue was found on the image itself",
+}
 
 
 @contextmanager
@@ -142,19 +142,32 @@ def _timed(loaded: Loaded, stage: str) -> Iterator[None]:
         loaded.seconds[stage] += time.perf_counter() - start
 
 
-_LOADER: list[Any] = []
+_LOADER: list[Loader] = []
 
 
-def start_worker(loader: Loader) -> None:
-    """Set up a worker process: Ctrl-C is the main process's to handle, and OpenCV takes one thread."""
+def start_worker(loader: Loader, lifeline: Connection) -> None:
+    """Set up a worker process.
+
+    Ctrl-C and SIGTERM are the main process's to handle, and OpenCV takes one thread. The worker ends when the main
+    process lets go of the lifeline's other end: on purpose, or because it was killed.
+    """
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     cv2.setNumThreads(1)
     _LOADER[:] = [loader]
 
 
 def work(job: ImageJob) -> Loaded:
     """Load one image in a worker process."""
-    loaded: Loaded = _LOADER[0](job)
-    return loaded
+    return _LOADER[0](job)
+
+
+def _end_with(lifeline: Connection) -> None:
+    with suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os._exit(1)

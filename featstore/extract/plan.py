@@ -48,6 +48,8 @@ class ImageJob:
     Attributes
     ----------
     record : ImageRecord
+    split : str
+        The one in force: that of the data, unless it was changed in the store.
     sha256, mask_sha256 : str
     repeats : tuple of int
         Repeats to make of each blob.
@@ -56,6 +58,7 @@ class ImageJob:
     """
 
     record: ImageRecord
+    split: str
     sha256: str
     mask_sha256: str
     repeats: tuple[int, ...]
@@ -80,13 +83,14 @@ def plan_extraction(dataset: Dataset, sink: EmbeddingSink, repeats: Repeats) -> 
     settled: list[tuple[ImageRecord, dict[str, Any]]] = []
     for record, identity, error in _identified(dataset.records):
         known = sink.images.get(record.image)
+        split = split_in_force(record, known)
         if error:
             settled.append((record, left_out(error.reason, note_without_folders(str(error), record), identity)))
-        elif known and known.identity == identity and _done(record, known, sink, repeats):
+        elif known and known.identity == identity and _done(record.image, split, known, sink, repeats):
             settled.append((record, _kept(known)))
         else:
             there = frozenset(sink.stored(record.image, identity))
-            jobs.append(ImageJob(record, *identity, tuple(repeats.wanted(record.split)), there))
+            jobs.append(ImageJob(record, split, *identity, tuple(repeats.wanted(split)), there))
     return ExtractionPlan(tuple(jobs), tuple(settled))
 
 
@@ -117,15 +121,20 @@ def note_without_folders(note: str, record: ImageRecord) -> str:
 
 def _kept(known: Known) -> dict[str, Any]:
     sha256, mask_sha256 = known.identity
-    facts = {"source": known.source, "blobs": known.blobs, "reason": known.reason, "note": known.note}
+    facts = {name: getattr(known, name) for name in ("source", "blobs", "reason", "note", "artefact")}
     return {**facts, "sha256": sha256, "mask_sha256": mask_sha256}
 
 
-def _done(record: ImageRecord, known: Known, sink: EmbeddingSink, repeats: Repeats) -> bool:
-    if known.reason:
-        return known.split == record.split
-    wanted = {(blob, repeat) for blob in range(known.blobs) for repeat in repeats.wanted(record.split)}
-    return bool(wanted) and wanted <= sink.stored(record.image, known.identity)
+def split_in_force(record: ImageRecord, known: Known | None) -> str:
+    """Tell an image's split: that of the data, unless it was changed in the store since the data last said it."""
+    return known.split if known and known.given == record_facts(record)["given"] else record.split
+
+
+def _done(image: str, split: str, known: Known, sink: EmbeddingSink, repeats: Repeats) -> bool:
+    if known.reason or (known.artefact and split == "train"):
+        return True
+    wanted = {(blob, repeat) for blob in range(known.blobs) for repeat in repeats.wanted(split)}
+    return bool(wanted) and wanted <= sink.stored(image, known.identity)
 
 
 def _identified(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from featstore.dataset import Dataset
 from featstore.encoders import Encoder
 from featstore.errors import DataError, FeatstoreError, SettingError
+from featstore.extract.interrupts import Interrupts, interrupts_blocked
 from featstore.extract.loader import Loaded, Loader, start_worker, work
-from featstore.extract.plan import ImageJob, Repeats, left_out, plan_extraction, record_facts
+from featstore.extract.plan import ImageJob, Repeats, plan_extraction, record_facts
 from featstore.extract.sink import EmbeddingSink
 from featstore.recipe import Recipe
 
@@ -50,6 +52,10 @@ class Extraction:
         ``image``, ``reason`` and ``note`` of every image that has none.
     fallbacks : list of dict
         ``image``, ``source`` and ``note`` where blobs did not come from the mask.
+    absent : list of str
+        Images in the store that the data no longer hold; they stay.
+    replaced : int
+        Images whose content had changed.
     blobs : int
     computed : int
         Embeddings computed by this run.
@@ -62,6 +68,8 @@ class Extraction:
     images: int = 0
     rejected: list[dict[str, str]] = field(default_factory=list)
     fallbacks: list[dict[str, str]] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    replaced: int = 0
     blobs: int = 0
     computed: int = 0
     seconds: float = 0.0
@@ -118,18 +126,18 @@ def extract(
     for record, facts in plan.settled:
         sink.register(record.image, **record_facts(record), **facts)
     run = _Run(encoder, sink, batch_size, result, progress, len(plan.jobs))
-    try:
-        loader = Loader(recipe, encoder)
-        for loaded in _load(loader, plan.jobs, workers):
-            run.take(loaded)
-        run.encode_rest()
-    except BrokenProcessPool as error:
-        raise FeatstoreError(
-            "a worker process was killed, most often for want of memory",
-            remedy="What was finished is stored. Run the same command again, with fewer --workers.",
-        ) from error
-    finally:
-        result.version = sink.commit()
+    with Interrupts() as interrupts:
+        try:
+            for loaded in _load(Loader(recipe, encoder), plan.jobs, workers, interrupts):
+                run.take(loaded, interrupts)
+            run.encode_rest(interrupts)
+        except BrokenProcessPool as error:
+            raise FeatstoreError(
+                "a worker process was killed, most often for want of memory",
+                remedy="What was finished is stored. Run the same command again, with fewer --workers.",
+            ) from error
+        finally:
+            result.version = sink.commit()
     _summarise(result, dataset, sink)
     result.seconds = time.perf_counter() - started
     if not result.images:
@@ -155,22 +163,23 @@ class _Run:
         self.result, self.progress, self.total = result, progress, total
         self.done = 0
         self.waiting: deque[Loaded] = deque()
-        self.crops: deque[NDArray[np.uint8]] = deque()
-        self.encoded: list[NDArray[np.float32]] = []
+        self.crops: deque[tuple[Loaded, NDArray[np.uint8]]] = deque()
         self.committed_at = time.perf_counter()
 
-    def take(self, loaded: Loaded) -> None:
+    def take(self, loaded: Loaded, interrupts: Interrupts) -> None:
         """Take an image, and encode as many whole batches as are there."""
         for stage, seconds in loaded.seconds.items():
             self.result.stages[stage] += seconds
         self.waiting.append(loaded)
-        self.crops.extend(loaded.prepared)
+        self.crops.extend((loaded, crop) for crop in loaded.prepared)
         while len(self.crops) >= self.batch_size:
+            interrupts.check()
             self._encode(self.batch_size)
         self._store_finished()
 
-    def encode_rest(self) -> None:
+    def encode_rest(self, interrupts: Interrupts) -> None:
         """Encode what is left over, when no more images come."""
+        interrupts.check()
         if self.crops:
             self._encode(len(self.crops))
         self._store_finished()
@@ -178,19 +187,15 @@ class _Run:
     def _encode(self, count: int) -> None:
         batch = [self.crops.popleft() for _ in range(count)]
         start = time.perf_counter()
-        self.encoded.extend(self.encoder.encode(batch))
+        embeddings = self.encoder.encode([crop for _, crop in batch])
+        for (loaded, _), embedding in zip(batch, embeddings, strict=True):
+            loaded.encoded.append(embedding)
         self.result.stages["encode"] += time.perf_counter() - start
 
     def _store_finished(self) -> None:
         """Store images in the order in which they were loaded, as far as all their crops are encoded."""
         start = time.perf_counter()
-        while self.waiting:
-            head = self.waiting[0]
-            if head.embeddings is None and head.prepared:
-                if len(self.encoded) < len(head.prepared):
-                    break
-                count = len(head.prepared)
-                head.embeddings, self.encoded = np.stack(self.encoded[:count]), self.encoded[count:]
+        while self.waiting and len(self.waiting[0].encoded) == len(self.waiting[0].keys):
             self._store(self.waiting.popleft())
         if time.perf_counter() - self.committed_at > COMMIT_SECONDS:
             self.sink.commit()
@@ -199,51 +204,67 @@ class _Run:
 
     def _store(self, loaded: Loaded) -> None:
         job, record = loaded.job, loaded.job.record
-        facts: dict[str, Any] = record_facts(record)
-        if loaded.reason:
-            identity = (job.sha256, job.mask_sha256)
-            self.sink.register(record.image, **facts, **left_out(loaded.reason, loaded.note, identity))
+        known = self.sink.images.get(record.image)
+        if known and known.identity[0] and known.identity != (job.sha256, job.mask_sha256):
+            self.result.replaced += 1
+        facts: dict[str, Any] = {**record_facts(record), "sha256": job.sha256, "mask_sha256": job.mask_sha256}
+        facts.update(reason=loaded.reason, note=loaded.note, artefact=loaded.artefact)
+        facts.update(source=loaded.source, blobs=len(loaded.boxes))
+        if loaded.keys:
+            blobs, repeats = zip(*loaded.keys, strict=True)
+            self.sink.add(record.image, blobs, repeats, np.stack(loaded.encoded), facts=facts, boxes=loaded.boxes)
         else:
-            facts.update(source=loaded.source, blobs=len(loaded.boxes), note=loaded.note)
-            facts.update(sha256=job.sha256, mask_sha256=job.mask_sha256)
-            blobs, repeats = zip(*loaded.keys, strict=True) if loaded.keys else ((), ())
-            embeddings = np.zeros((0, self.encoder.settings.dim)) if loaded.embeddings is None else loaded.embeddings
-            self.sink.add(record.image, blobs, repeats, embeddings, facts=facts, boxes=loaded.boxes)
-            self.result.computed += len(loaded.keys)
+            self.sink.register(record.image, **facts)
+        self.result.computed += len(loaded.keys)
         self.done += 1
         self.progress(Progress(self.done, self.total, self.result.computed))
 
 
-def _load(loader: Loader, jobs: Iterable[ImageJob], workers: int) -> Iterator[Loaded]:
+def _load(loader: Loader, jobs: Sequence[ImageJob], workers: int, interrupts: Interrupts) -> Iterator[Loaded]:
     """Load images in order, a bounded number of them ahead."""
-    jobs = list(jobs)
     workers = min(workers, len(jobs))
     if workers == 0:
-        yield from map(loader, jobs)
+        for job in jobs:
+            interrupts.check()
+            yield loader(job)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (loader,))
+    context = multiprocessing.get_context("spawn")
+    held, lifeline = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, start_worker, (loader, held))
     try:
         ahead: deque[Future[Loaded]] = deque()
         for job in jobs:
-            ahead.append(pool.submit(work, job))
+            with interrupts_blocked() if not ahead else nullcontext():
+                ahead.append(pool.submit(work, job))
             if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
+                yield _result(ahead.popleft(), interrupts)
         while ahead:
-            yield ahead.popleft().result()
+            yield _result(ahead.popleft(), interrupts)
+        pool.shutdown()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        lifeline.close()  # whatever a worker still does is not wanted any more
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[Loaded], interrupts: Interrupts) -> Loaded:
+    """Wait for a result, and look up now and then."""
+    while not future.done():
+        interrupts.check()
+        wait([future], timeout=0.2)
+    return future.result()
 
 
 def _summarise(result: Extraction, dataset: Dataset, sink: EmbeddingSink) -> None:
     for record in dataset.records:
         known = sink.images[record.image]
-        if known.reason:
-            result.rejected.append({"image": record.image, "reason": known.reason, "note": known.note})
+        if known.left_out:
+            result.rejected.append({"image": record.image, "reason": known.left_out, "note": known.note})
             continue
         result.images += 1
         result.blobs += known.blobs
         if known.source != "mask" and record.mask_path:
             result.fallbacks.append({"image": record.image, "source": known.source, "note": known.note})
+    result.absent = sorted(sink.images.keys() - {record.image for record in dataset.records})
 
 
 def _nothing_usable(dataset: Dataset, result: Extraction) -> str:

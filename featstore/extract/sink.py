@@ -21,6 +21,15 @@ class Known(Protocol):
     def split(self) -> str: ...  # noqa: D102
 
     @property
+    def given(self) -> str: ...  # noqa: D102
+
+    @property
+    def artefact(self) -> str: ...  # noqa: D102
+
+    @property
+    def left_out(self) -> str: ...  # noqa: D102
+
+    @property
     def blobs(self) -> int: ...  # noqa: D102
 
     @property

@@ -2,7 +2,7 @@
 
 from featstore.store.bags import Bag, Bags, Instances
 from featstore.store.images import ImageRow
-from featstore.store.labels import NewLabel, match_names, relabel
+from featstore.store.labels import NameMatch, NewLabel, match_names, relabel
 from featstore.store.reader import Store, open_store
 from featstore.store.writer import StoreWriter, create_store
 
@@ -11,6 +11,7 @@ __all__ = [
     "Bags",
     "ImageRow",
     "Instances",
+    "NameMatch",
     "NewLabel",
     "Store",
     "StoreWriter",

@@ -154,6 +154,13 @@ class Bags:
         """The repeats present, 0 (clean) among them."""
         return [int(value) for value in np.unique(self._rows.repeat[self._row_index("all")])]
 
+    @property
+    def lacking_repeats(self) -> int:
+        """Number of images that lack a repeat which another image has."""
+        every = self.repeat_means().image
+        counts = np.bincount(every, minlength=len(self))
+        return int((counts < counts.max(initial=0)).sum())
+
     def __repr__(self) -> str:
         instances = int((self._stop - self._start).sum())
         return f"Bags({len(self)} images, {instances} instances, dim={self.dim}, repeats={self.repeats})"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featstore.errors import StoreWriteError
 
-__all__ = ["TEMPORARY", "create_exclusively", "make_folder", "write_atomically"]
+__all__ = ["TEMPORARY", "check_target", "create_exclusively", "make_folder", "write_atomically"]
 
 TEMPORARY = ".tmp-"
 
@@ -38,14 +38,38 @@ def make_folder(path: Path) -> None:
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file under a temporary name, sync it, rename it, sync the folder.
 
+    A link is followed, and what is no file (``/dev/stdout``, a pipe) is written to as it is.
+
     Raises
     ------
     StoreWriteError
         If it can't be written; nothing is left under ``path``.
     """
-    with _plain_errors(path), _temporary(path, content) as temporary:
-        temporary.replace(path)
-        _sync_folder(path.parent)
+    check_target(path)
+    with _plain_errors(path):
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        with _temporary(path, content) as temporary:
+            temporary.replace(path)
+            _sync_folder(path.parent)
+
+
+def check_target(path: Path) -> None:
+    """Refuse a path that no file can be written to, before any work is done for it.
+
+    Raises
+    ------
+    StoreWriteError
+        If it is a folder, or its own folder is missing or may not be written to.
+    """
+    if path.is_dir():
+        raise StoreWriteError(f"{path}: a folder", expected="the name of a file")
+    if not path.absolute().parent.is_dir():
+        raise StoreWriteError(f"{path}: its folder is not there", remedy="Make the folder, or name another place.")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise StoreWriteError(f"{path}: writing is not permitted", remedy="Name another place.")
 
 
 def create_exclusively(path: Path, content: bytes) -> bool:
@@ -89,9 +113,13 @@ def _temporary(path: Path, content: bytes | memoryview) -> Iterator[Path]:
 
 def _write(path: Path, content: bytes | memoryview) -> None:
     with path.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+        try:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _sync_folder(path: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
-from featstore.errors import StoreFormatError
+from featstore.errors import DataError, SettingError, StoreFormatError
 
-__all__ = ["ImageRow", "ImageTable", "from_columns", "to_columns", "twin_groups"]
+__all__ = ["SPLITS", "ImageRow", "ImageTable", "check_row", "from_columns", "merged", "to_columns", "twin_groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class ImageRow:
     blobs : int
         Number of blobs.
     reason, note : str
-        Why it was not extracted (a short code), and in words; both empty when all is well.
+        Why it can't be used (a short code), and in words; both empty when all is well.
+    artefact : str
+        What contaminates it (a short code): it keeps a training image out, and a test image never.
     given : str
         Digest of label, split and group as the data gave them at the last extraction: what was changed in the
         store since (``store label``) stays until the data themselves change.
@@ -52,6 +54,7 @@ class ImageRow:
     blobs: int = 0
     reason: str = ""
     note: str = ""
+    artefact: str = ""
     given: str = ""
 
     @property
@@ -59,8 +62,15 @@ class ImageRow:
         """Content of the image and of its mask."""
         return self.sha256, self.mask_sha256
 
+    @property
+    def left_out(self) -> str:
+        """Why its embeddings don't count, empty when they do: a reason, or, in training, what contaminates it."""
+        return self.reason or (self.artefact if self.split == "train" else "")
+
 
 ImageTable = dict[str, ImageRow]
+
+SPLITS = ("train", "test")
 
 _TYPES: dict[str, type] = {
     name: (get_args(kind) or (kind,))[0]
@@ -92,6 +102,8 @@ def from_columns(columns: Mapping[str, Any], where: str) -> list[ImageRow]:
     for name, values in known.items():
         if not all(type(value) is _TYPES[name] for value in values):
             raise StoreFormatError(f"{where}: column {name!r} holds other than {_TYPES[name].__name__}")
+    if not set(known.get("split", ())) <= set(SPLITS) or min(known.get("blobs", [0]), default=0) < 0:
+        raise StoreFormatError(f"{where}: an image is in no known split, or has fewer than no blobs")
     names = list(known)
     return [ImageRow(**dict(zip(names, values, strict=True))) for values in zip(*known.values(), strict=True)]
 
@@ -121,6 +133,32 @@ def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
                 parent[second] = first
     title = {row.image: row.group or row.image for row in ordered}
     return {name: title[root(name)] for name in parent}
+
+
+def check_row(row: ImageRow) -> ImageRow:
+    """Refuse a row that a reader would refuse, before it is written.
+
+    Raises
+    ------
+    DataError
+    """
+    for name, kind in _TYPES.items():
+        value = getattr(row, name)
+        if type(value) is not kind:
+            raise DataError(f"image {row.image!r}: {name} is {value!r}", expected=f"{name} as {kind.__name__}")
+        if isinstance(value, str) and ("\0" in value or not _encodable(value)):
+            raise DataError(f"image {row.image!r}: {name} holds what is no text")
+    if row.split not in SPLITS:
+        raise SettingError(f"image {row.image!r}: split is {row.split!r}", expected="train or test")
+    return row
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def merged(old: ImageRow, new: ImageRow) -> ImageRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,15 @@ class KeyIndex:
     row: NDArray[np.int32]
 
     @classmethod
-    def build(cls, folder: Path, version: Version) -> KeyIndex:
+    def build(cls, folder: Path, version: Version, *, everything: bool = False) -> KeyIndex:
         """Read the keys of all segments of a version.
+
+        Parameters
+        ----------
+        folder : Path
+        version : Version
+        everything : bool
+            Also rows of images that are left out: they are there, though they don't count.
 
         Raises
         ------
@@ -55,7 +62,8 @@ class KeyIndex:
             read_segment(folder / "segments", entry, fingerprint=version.fingerprint, dim=version.dim)
             for entry in version.segments
         ]
-        live = [_live_images(segment, version) for segment in segments]
+        wanted = {name: row.identity for name, row in version.images.items() if everything or not row.left_out}
+        live = [_live_images(segment, wanted) for segment in segments]
         names = sorted({name for numbered in live for name in numbered.values()})
         place = {name: position for position, name in enumerate(names)}
         parts = [_live_rows(s, segment, live[s], place) for s, segment in enumerate(segments)]
@@ -71,7 +79,7 @@ class KeyIndex:
         position = bisect_left(self.names, name)
         if position == len(self.names) or self.names[position] != name:
             return slice(0, 0)
-        first, last = np.searchsorted(self.image, np.array([position, position + 1]))
+        first, last = np.searchsorted(self.image, np.array([position, position + 1], dtype=np.int32))
         return slice(int(first), int(last))
 
     def keys_of(self, name: str) -> set[tuple[int, int]]:
@@ -85,34 +93,31 @@ class KeyIndex:
         where, row = self.segment[rows], self.row[rows]
         for number in np.unique(where):
             chosen = where == number
-            out[chosen] = self.segments[number].rows.embeddings[row[chosen]]
+            out[chosen] = self.segments[number].mapped()[row[chosen]]
         return out
 
 
-def _live_images(segment: Segment, version: Version) -> dict[int, str]:
-    rows = segment.rows
-    identities = zip(rows.names, rows.sha256, rows.mask_sha256, strict=True)
-    known = {name: row.identity for name, row in version.images.items()}
-    return {number: name for number, (name, *identity) in enumerate(identities) if known.get(name) == tuple(identity)}
+def _live_images(segment: Segment, wanted: Mapping[str, tuple[str, str]]) -> dict[int, str]:
+    pairs = enumerate(zip(segment.names, segment.identities, strict=True))
+    return {number: name for number, (name, identity) in pairs if wanted.get(name) == identity}
 
 
 def _live_rows(number: int, segment: Segment, live: dict[int, str], place: dict[str, int]) -> NDArray[np.int32]:
-    lookup = np.full(max(1, len(segment.rows.names)), -1, dtype=np.int32)
+    lookup = np.full(max(1, len(segment.names)), -1, dtype=np.int32)
     for position, name in live.items():
         lookup[position] = place[name]
-    image = lookup[segment.rows.image]
+    image = lookup[segment.image]
     kept = np.flatnonzero(image >= 0).astype(np.int32)
     where = np.full(len(kept), number, dtype=np.int32)
-    return np.stack([image[kept], segment.rows.blob[kept], segment.rows.repeat[kept], where, kept])
+    return np.stack([image[kept], segment.blob[kept], segment.repeat[kept], where, kept])
 
 
 def _in_key_order(columns: NDArray[np.int32]) -> NDArray[np.int32]:
     """Sort by key, the earlier segment first, and keep the first row of each key."""
     if columns.shape[1] == 0:
         return columns
-    image, blob, repeat = columns[:3].astype(np.int64)
-    key = (image * (int(blob.max()) + 1) + blob) * (int(repeat.max()) + 1) + repeat
-    order = np.argsort(key, kind="stable")
-    sorted_key = key[order]
-    first = np.append(True, sorted_key[1:] != sorted_key[:-1])
+    image, blob, repeat = columns[:3]
+    order = np.lexsort((repeat, blob, image))
+    keys = columns[:3, order]
+    first = np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0))
     return np.ascontiguousarray(columns[:, order[first]])

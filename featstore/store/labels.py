@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from featstore.errors import LabelError
 from featstore.store.images import ImageRow
 from featstore.store.versions import Change, commit, read_version
 
-__all__ = ["NewLabel", "match_names", "relabel"]
+__all__ = ["NameMatch", "NewLabel", "match_names", "relabel"]
 
 
 @dataclass(frozen=True)
@@ -32,46 +33,60 @@ class NewLabel:
     group: str = ""
 
 
-def match_names(images: Mapping[str, ImageRow], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+@dataclass(frozen=True)
+class NameMatch:
+    """Which images names mean.
+
+    Attributes
+    ----------
+    keys : dict of str to str
+        The image's key for each name that was found.
+    unknown : list of str
+        Names that mean no image.
+    shared : list of str
+        Names that a training and a test image share: the training image was taken.
+    """
+
+    keys: dict[str, str]
+    unknown: list[str]
+    shared: list[str]
+
+
+def match_names(images: Mapping[str, ImageRow], names: Iterable[str]) -> NameMatch:
     """Find the images that names mean.
 
     A name is the image's key or its ``sample_index``. Training and test images of a challenge share file names: the
     training image is meant then.
 
-    Returns
-    -------
-    keys : dict of str to str
-        The image's key for each name that was found.
-    unknown : list of str
-        Names that mean no image.
-
     Raises
     ------
     LabelError
-        If a name could mean several images.
+        If a name could mean several images of one split, two names mean the same image, or none means any.
     """
+    names = list(names)
     by_index: dict[str, list[ImageRow]] = {}
     for row in images.values():
         by_index.setdefault(row.sample_index, []).append(row)
-    keys: dict[str, str] = {}
-    unknown: list[str] = []
+    match = NameMatch({}, [], [])
     for name in names:
         found = [images[name]] if name in images else by_index.get(name, [])
-        if len(found) > 1:
-            found = [row for row in found if row.split == "train"] or found
+        if len({row.split for row in found}) > 1:
+            match.shared.append(name)
+            found = [row for row in found if row.split == "train"]
         if len(found) > 1:
             raise LabelError(
                 f"{name!r} could mean {found[0].image!r} or {found[1].image!r}",
                 remedy="Write the image's key, as store.keys has it.",
             )
         if found:
-            keys[name] = found[0].image
+            match.keys[name] = found[0].image
         else:
-            unknown.append(name)
-    return keys, unknown
+            match.unknown.append(name)
+    _require_some_and_distinct(match.keys, images, len(names))
+    return match
 
 
-def relabel(path: str | Path, labels: Iterable[NewLabel]) -> tuple[int, int, list[str]]:
+def relabel(path: str | Path, labels: Iterable[NewLabel]) -> tuple[int, int, NameMatch]:
     """Commit new labels, splits and groups as the next version, embeddings untouched.
 
     Returns
@@ -80,28 +95,35 @@ def relabel(path: str | Path, labels: Iterable[NewLabel]) -> tuple[int, int, lis
         The version now; the same as before when nothing changed.
     changed : int
         Number of images that changed.
-    unknown : list of str
-        Names that mean no image of the store.
+    match : NameMatch
 
     Raises
     ------
     LabelError
-        If a name could mean several images, or none of them is in the store.
+        If the names can't be told: see `match_names`.
     """
     folder, wanted = Path(path), {label.name: label for label in labels}
     base = read_version(folder)
-    keys, unknown = match_names(base.images, wanted)
+    match = match_names(base.images, wanted)
+    change = Change("label", edits={key: partial(_renamed, wanted[name], key) for name, key in match.keys.items()})
+    changed = len(change.rows(base.images))
+    version = commit(folder, base, change).number if changed else base.number
+    return version, changed, match
+
+
+def _require_some_and_distinct(keys: Mapping[str, str], images: Mapping[str, ImageRow], count: int) -> None:
     if not keys:
-        example = next(iter(base.images), "nothing")
-        raise LabelError(
-            f"{folder}: none of {len(wanted)} names is in the store", expected=f"names such as {example!r}"
-        )
-    rows = [(base.images[key], _renamed(base.images[key], wanted[name])) for name, key in keys.items()]
-    changes = tuple(new for old, new in rows if new != old)
-    version = commit(folder, base, Change("label", images=changes)).number if changes else base.number
-    return version, len(changes), unknown
+        row = next(iter(images.values()), ImageRow("none: it is empty"))
+        found = f"none of {count} names means an image of the store"
+        raise LabelError(found, expected=f"names such as {row.sample_index or row.image!r}")
+    first: dict[str, str] = {}
+    for name, key in keys.items():
+        if key in first:
+            raise LabelError(f"{first[key]!r} and {name!r} both mean {key!r}", expected="one row an image")
+        first[key] = name
 
 
-def _renamed(row: ImageRow, new: NewLabel) -> ImageRow:
+def _renamed(new: NewLabel, image: str, row: ImageRow | None) -> ImageRow:
+    row = row or ImageRow(image)
     split = new.split or ("train" if new.label and not row.label else row.split)
     return replace(row, label=new.label or row.label, split=split, group=new.group or row.group)

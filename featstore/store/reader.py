@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from featstore.errors import DataError, SettingError, StoreFormatError
 from featstore.store.bags import Bags
-from featstore.store.images import ImageRow, twin_groups
+from featstore.store.images import SPLITS, ImageRow, twin_groups
 from featstore.store.index import KeyIndex
 from featstore.store.versions import Version, read_header, read_version, version_numbers
 
 __all__ = ["Store", "open_store"]
-
-SPLITS = ("train", "test", "all")
 
 
 def open_store(path: str | Path, version: int | None = None) -> Store:
@@ -165,6 +163,8 @@ class Store:
         if labelled or (labelled is None and split == "train"):
             usable = {name: row for name, row in usable.items() if row.label}
         stored = self.repeats
+        if repeats is not None and repeats < 0:
+            raise SettingError(f"{repeats} repeats", expected="0 or more")
         if repeats is not None and repeats > max(stored, default=0):
             raise SettingError(
                 f"{repeats} repeats asked for, {max(stored, default=0)} stored in {self.path}",
@@ -186,14 +186,10 @@ class Store:
 
     def usable(self, split: str = "all") -> dict[str, ImageRow]:
         """Images of a split that have embeddings and no reason to be left out."""
-        if split not in SPLITS:
+        if split not in {*SPLITS, "all"}:
             raise SettingError(f"split is {split!r}", expected="train, test or all")
         there = set(self._index.names)
-        return {
-            name: row
-            for name, row in self.images.items()
-            if not row.reason and name in there and split in {"all", row.split}
-        }
+        return {name: row for name, row in self.images.items() if name in there and split in {"all", row.split}}
 
     @property
     def repeats(self) -> list[int]:
@@ -213,7 +209,7 @@ class Store:
             "dim": self.dim,
             "dtype": self.dtype,
             "images": len(usable),
-            "left_out": sum(1 for row in self.images.values() if row.reason),
+            "left_out": sum(1 for row in self.images.values() if row.left_out),
             "blobs": pairs,
             "repeats": self.repeats,
             "splits": dict(sorted(Counter(row.split for row in usable).items())),
@@ -231,6 +227,8 @@ class Store:
         self, repeats: Sequence[int] | None, images: Sequence[str] | None, blobs: Sequence[int] | None
     ) -> NDArray[np.intp]:
         index = self._index
+        if isinstance(images, str):
+            raise SettingError(f"images is {images!r}", expected=f"a list of names, such as [{images!r}]")
         keep = np.ones(len(index), dtype=np.bool_)
         if repeats is not None:
             keep &= np.isin(index.repeat, repeats)

@@ -7,8 +7,10 @@ SHA-256 of the bytes, so writing one twice changes nothing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import io
+import os
+import secrets
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +71,36 @@ class SegmentRows:
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment opened for reading: its keys in memory, its embeddings mapped."""
+    """A segment opened for reading: its keys in memory, and where in the file its embeddings stand.
 
-    rows: SegmentRows
+    Attributes
+    ----------
+    image, blob, repeat : ndarray of shape (n,), int32
+    names : list of str
+    identities : list of (str, str)
+        Digests of each image and its mask.
+    """
+
     path: Path
+    image: NDArray[np.int32]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+    names: list[str]
+    identities: list[tuple[str, str]]
+    offset: int
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def mapped(self) -> NDArray[np.floating[Any]]:
+        """Map the embeddings: a random row costs a microsecond, through HDF5 thirty.
+
+        The mapping holds the file open only while it is referred to, so a store may have more segments than a process
+        may open files.
+        """
+        try:
+            return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
+        except (OSError, ValueError) as error:
+            raise _unreadable(self.path, error) from error
 
 
 def write_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> SegmentEntry:
@@ -101,28 +129,36 @@ def read_segment(folder: Path, entry: SegmentEntry, *, fingerprint: str, dim: in
     path = folder / entry.file
     try:
         size = path.stat().st_size
-    except OSError as error:
-        raise StoreFormatError(f"{path}: {error.strerror}", remedy=_RESTORE) from error
-    if size != entry.bytes:
-        raise StoreFormatError(f"{path}: {size} bytes", expected=f"{entry.bytes} bytes", remedy=_RESTORE)
-    try:
+        if size != entry.bytes:
+            raise StoreFormatError(f"{path}: {size} bytes", expected=f"{entry.bytes} bytes", remedy=_RESTORE)
         # Through Python's own file HDF5 takes no lock, and does not mind if others have the file open with locks.
         with path.open("rb") as stream, h5py.File(stream, "r") as file:
             if int(file.attrs["format"]) != FORMAT or str(file.attrs["fingerprint"]) != fingerprint:
                 raise StoreFormatError(f"{path}: not a segment of this store", remedy=_RESTORE)
-            return Segment(_from_hdf5(file, path, entry.rows, dim), path)
+            return _from_hdf5(file, path, entry.rows, dim)
+    except StoreFormatError:
+        raise
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        if isinstance(error, StoreFormatError):
-            raise
-        raise StoreFormatError(f"{path}: not readable as a segment ({error})", remedy=_RESTORE) from error
+        raise _unreadable(path, error) from error
 
 
-_RESTORE = "Restore the file from a copy, or delete the store and extract again."
+_RESTORE = "Restore the file from a copy."
 
 
-def _to_hdf5(rows: SegmentRows, fingerprint: str) -> memoryview:
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+def _unreadable(path: Path, error: Exception) -> StoreFormatError:
+    """Tell a file that is damaged from one that only can't be read at the moment."""
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT:
+        return StoreFormatError(f"{path}: missing", remedy=_RESTORE)
+    if number:
+        return StoreFormatError(f"{path}: can't be read now ({os.strerror(number)})", remedy="Mend that and try again.")
+    return StoreFormatError(f"{path}: not readable as a segment ({error})", remedy=_RESTORE)
+
+
+def _to_hdf5(rows: SegmentRows, fingerprint: str) -> bytes:
+    """Build the file in memory, by HDF5 alone: through Python's own streams an interrupt could get lost in it."""
+    memory = {"driver": "core", "backing_store": False, "block_size": 1 << 22}
+    with h5py.File(f"segment-{secrets.token_hex(8)}", "w", libver=("v110", "v110"), **memory) as file:
         file.attrs.update({"format": FORMAT, "kind": "featstore segment", "fingerprint": fingerprint})
         _put(file, "embeddings", np.ascontiguousarray(rows.embeddings))
         for name in KEY_COLUMNS:
@@ -132,7 +168,9 @@ def _to_hdf5(rows: SegmentRows, fingerprint: str) -> memoryview:
         _put(file, "images/mask_sha256", _fixed(rows.mask_sha256))
         for position, name in enumerate(BLOB_COLUMNS):
             _put(file, f"blobs/{name}", np.ascontiguousarray(rows.blobs[:, position]))
-    return buffer.getbuffer()
+        file.flush()
+        image: bytes = file.id.get_file_image()
+        return image
 
 
 def _put(file: h5py.File, name: str, values: NDArray[Any]) -> None:
@@ -147,7 +185,7 @@ def _fixed(texts: list[str]) -> NDArray[np.bytes_]:
     return np.array(encoded, dtype=f"S{max([1, *map(len, encoded)])}")
 
 
-def _from_hdf5(file: h5py.File, path: Path, n: int, dim: int) -> SegmentRows:
+def _from_hdf5(file: h5py.File, path: Path, n: int, dim: int) -> Segment:
     embeddings = file["embeddings"]
     if embeddings.shape != (n, dim) or embeddings.dtype not in (np.float32, np.float16):
         raise StoreFormatError(
@@ -155,21 +193,17 @@ def _from_hdf5(file: h5py.File, path: Path, n: int, dim: int) -> SegmentRows:
             expected=f"({n}, {dim}), float32 or float16",
             remedy=_RESTORE,
         )
+    offset = embeddings.id.get_offset()
+    if offset is None:
+        raise StoreFormatError(f"{path}: embeddings are not contiguous", remedy=_RESTORE)
     keys = {name: _column(file, name, n, path) for name in KEY_COLUMNS}
-    texts = {name: _texts(file[f"images/{name}"][...]) for name in ("name", "sha256", "mask_sha256")}
-    count = len(texts["name"])
-    if any(len(values) != count for values in texts.values()) or (
-        n and not 0 <= keys["image"].min() <= keys["image"].max() < count
-    ):
+    names, images, masks = (_texts(file[f"images/{name}"][...]) for name in ("name", "sha256", "mask_sha256"))
+    pointed = keys["image"]
+    if not len(names) == len(images) == len(masks) or not 0 <= pointed.min() <= pointed.max() < len(names):
         raise StoreFormatError(f"{path}: keys that point at no image", remedy=_RESTORE)
-    blobs = [file[f"blobs/{name}"][...].astype(np.int32) for name in BLOB_COLUMNS]
-    return SegmentRows(
-        embeddings=_mapped(embeddings, path),
-        **keys,
-        names=texts["name"],
-        sha256=texts["sha256"],
-        mask_sha256=texts["mask_sha256"],
-        blobs=np.stack(blobs, axis=1),
+    identities = list(zip(images, masks, strict=True))
+    return Segment(
+        path, **keys, names=names, identities=identities, offset=offset, shape=(n, dim), dtype=embeddings.dtype
     )
 
 
@@ -185,13 +219,3 @@ def _column(file: h5py.File, name: str, n: int, path: Path) -> NDArray[np.int32]
 
 def _texts(values: NDArray[np.bytes_]) -> list[str]:
     return [bytes(value).decode() for value in values]
-
-
-def _mapped(dataset: h5py.Dataset, path: Path) -> NDArray[np.floating[Any]]:
-    """Map a contiguous dataset straight from the file: a random row costs a microsecond instead of thirty."""
-    offset = dataset.id.get_offset()
-    if dataset.shape[0] == 0:
-        return np.zeros(dataset.shape, dtype=dataset.dtype)
-    if offset is None:
-        raise StoreFormatError(f"{path}: embeddings are not contiguous", remedy=_RESTORE)
-    return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)

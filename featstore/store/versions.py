@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import string
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from featstore.errors import RecipeMismatchError, StoreFormatError, StoreNotFoundError, StoreWriteError
 from featstore.recipe import canonical_json, differences
 from featstore.recipe import fingerprint as fingerprint_of
 from featstore.store.files import create_exclusively
-from featstore.store.images import ImageRow, ImageTable, from_columns, to_columns
+from featstore.store.images import ImageRow, ImageTable, check_row, from_columns, to_columns
 from featstore.store.segments import FORMAT, SegmentEntry
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "version_numbers",
     "version_path",
 ]
+
+Edit: TypeAlias = Callable[[ImageRow | None], ImageRow]
 
 WHOLE_EVERY = 50
 _ATTEMPTS = 1000
@@ -73,12 +76,21 @@ class Version:
 
 @dataclass(frozen=True)
 class Change:
-    """What a commit adds: segments and image rows (new ones, or new values of old ones), and how they were made."""
+    """What a commit adds: segments and edits of image rows, and how they were made.
+
+    An edit takes an image's row as it is in the version that is built upon (None for a new image) and returns it as it
+    is to be. So a commit that comes second changes what it means to change, and keeps what the first one changed.
+    """
 
     operation: str
     segments: tuple[SegmentEntry, ...] = ()
-    images: tuple[ImageRow, ...] = ()
+    edits: Mapping[str, Edit] = field(default_factory=dict)
     how: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self, images: ImageTable) -> list[ImageRow]:
+        """Carry out the edits; rows that come out as they were are not among the result."""
+        edited = ((images.get(name), check_row(edit(images.get(name)))) for name, edit in self.edits.items())
+        return [new for old, new in edited if new != old]
 
 
 def version_path(store: Path, number: int) -> Path:
@@ -88,8 +100,14 @@ def version_path(store: Path, number: int) -> Path:
 
 def version_numbers(store: Path) -> list[int]:
     """Numbers of the version files there, ascending."""
-    found = (store / "versions").glob("*.json")
-    return sorted(int(path.stem) for path in found if path.stem.isascii() and path.stem.isdigit())
+    try:
+        names = list((store / "versions").iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreFormatError(f"{store}: can't be read now ({error.strerror})") from error
+    numbers = [path.stem for path in names if path.suffix == ".json"]
+    return sorted(int(stem) for stem in numbers if stem.isascii() and stem.isdigit())
 
 
 def read_version(store: Path, number: int | None = None) -> Version:
@@ -133,7 +151,7 @@ def read_header(store: Path, number: int) -> dict[str, Any]:
             raise StoreFormatError(f"{path}: format {document['format']}", expected=f"format {FORMAT}", remedy=_UPGRADE)
         if hashlib.sha256(canonical_json(body).encode()).hexdigest() != stated:
             raise StoreFormatError(f"{path}: its checksum does not match", remedy=_restore(number))
-        if (body["version"], type(body["whole"])) != (number, bool):
+        if (body["version"], type(body["whole"]), type(body["segments"])) != (number, bool, list):
             raise StoreFormatError(f"{path}: says that it is version {body['version']}", remedy=_restore(number))
     except FileNotFoundError as error:
         raise StoreFormatError(f"{path}: missing", remedy=_restore(number)) from error
@@ -155,8 +173,9 @@ def commit(store: Path, base: Version, change: Change) -> Version:
         If another writer made the store with another recipe meanwhile.
     """
     for _ in range(_ATTEMPTS):
-        state = _apply(base, change)
-        body = _body(state, change)
+        rows = change.rows(base.images)
+        state = _apply(base, change, rows)
+        body = _body(state, change, rows)
         text = canonical_json(body)
         document = {"format": FORMAT, "sha256": hashlib.sha256(text.encode()).hexdigest(), "body": body}
         if create_exclusively(version_path(store, state.number), canonical_json(document).encode()):
@@ -185,26 +204,26 @@ def require_recipe(store: Path, version: Version, recipe: Mapping[str, Any], dim
         )
 
 
-def _apply(base: Version, change: Change) -> Version:
+def _apply(base: Version, change: Change, rows: Sequence[ImageRow]) -> Version:
     listed = {entry.file for entry in base.segments}
     new = tuple(entry for entry in change.segments if entry.file not in listed)
-    images = {**base.images, **{row.image: row for row in change.images}}
+    images = {**base.images, **{row.image: row for row in rows}}
     whole = base.number == 0 or base.since_whole + 1 >= WHOLE_EVERY
     since = 0 if whole else base.since_whole + 1
     return Version(base.number + 1, base.recipe, base.dim, base.dtype, base.segments + new, images, since)
 
 
-def _body(state: Version, change: Change) -> dict[str, Any]:
+def _body(state: Version, change: Change, rows: Sequence[ImageRow]) -> dict[str, Any]:
     whole = state.since_whole == 0
     segments: Sequence[SegmentEntry] = state.segments if whole else change.segments
-    images = state.images.values() if whole else change.images
+    images = state.images.values() if whole else rows
     body: dict[str, Any] = {
         "version": state.number,
         "whole": whole,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "operation": change.operation,
         "how": dict(change.how),
-        "added": {"rows": sum(entry.rows for entry in change.segments), "images": len(change.images)},
+        "added": {"rows": sum(entry.rows for entry in change.segments), "images": len(rows)},
         "segments": [asdict(entry) for entry in segments],
         "images": to_columns(images),
     }
@@ -226,10 +245,15 @@ def _fold(chain: Sequence[Mapping[str, Any]], store: Path) -> Version:
             raise StoreFormatError(f"{path}: not readable as a version ({error})") from error
     first, path = chain[0], version_path(store, chain[0]["version"])
     try:
-        recipe, dim, dtype = dict(first["recipe"]), int(first["dim"]), str(first["dtype"])
+        recipe, dim, dtype = dict(first["recipe"]), first["dim"], first["dtype"]
     except (KeyError, TypeError, ValueError) as error:
         raise StoreFormatError(f"{path}: not readable as a version ({error})") from error
-    if fingerprint_of(recipe) != first["fingerprint"] or dtype not in {"float32", "float16"} or dim < 1:
+    if (
+        fingerprint_of(recipe) != first["fingerprint"]
+        or dtype not in {"float32", "float16"}
+        or type(dim) is not int
+        or dim < 1
+    ):
         raise StoreFormatError(f"{path}: recipe, fingerprint, dim or dtype do not fit together")
     return Version(chain[-1]["version"], recipe, dim, dtype, tuple(segments.values()), images, len(chain) - 1)
 
@@ -237,8 +261,8 @@ def _fold(chain: Sequence[Mapping[str, Any]], store: Path) -> Version:
 def _entry(value: Mapping[str, Any], path: Path) -> SegmentEntry:
     entry = SegmentEntry(**{name: value[name] for name in ("file", "rows", "bytes", "sha256")})
     sizes = type(entry.rows) is int and type(entry.bytes) is int and min(entry.rows, entry.bytes) >= 0
-    names = isinstance(entry.sha256, str) and isinstance(entry.file, str) and Path(entry.file).name == entry.file
-    if not (sizes and names):
+    digest = isinstance(entry.sha256, str) and len(entry.sha256) == 64 and set(entry.sha256) <= set(string.hexdigits)
+    if not (sizes and digest and entry.file == f"{entry.sha256[:32]}.h5"):
         raise StoreFormatError(f"{path}: a segment is listed as {dict(value)}", remedy="Restore the file from a copy.")
     return entry
 

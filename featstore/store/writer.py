@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,11 +15,11 @@ from numpy.typing import ArrayLike
 from featstore.errors import DataError, SettingError, StoreFormatError, StoreNotFoundError
 from featstore.recipe import canonical_json
 from featstore.store.files import make_folder
-from featstore.store.images import ImageRow, merged
+from featstore.store.images import ImageRow, check_row, merged
 from featstore.store.index import KeyIndex
 from featstore.store.parts import Part, joined
 from featstore.store.segments import SegmentEntry, write_segment
-from featstore.store.versions import Change, Version, commit, read_version, require_recipe
+from featstore.store.versions import Change, Edit, Version, commit, read_version, require_recipe
 
 __all__ = ["StoreWriter", "create_store"]
 
@@ -65,6 +66,7 @@ def create_store(
         base = read_version(folder)
         require_recipe(folder, base, plain, dim, dtype)
     except StoreNotFoundError:
+        _require_empty(folder)
         base = Version(0, plain, dim, dtype)
     return StoreWriter(folder, base, operation)
 
@@ -80,6 +82,9 @@ class StoreWriter:
         self._base = self._opened = base
         self._mine: dict[str, set[tuple[int, int]]] = {}
         self._rows: dict[str, ImageRow] = {}
+        self._edits: dict[str, list[Edit]] = {}
+        self._positions = count(len(base.images))
+        self._touched: set[str] = set()
         self._buffer: list[Part] = []
         self._buffered_bytes = 0
         self._segments: list[SegmentEntry] = []
@@ -105,7 +110,7 @@ class StoreWriter:
 
     @cached_property
     def _index(self) -> KeyIndex:
-        return KeyIndex.build(self.path, self._opened)
+        return KeyIndex.build(self.path, self._opened, everything=True)
 
     def stored(self, image: str, identity: tuple[str, str]) -> set[tuple[int, int]]:
         """Tell the (blob, repeat) pairs there for an image of this content, those not yet committed among them."""
@@ -121,16 +126,8 @@ class StoreWriter:
 
         A label, split or group that was changed in the store stays until the data say something new.
         """
-        row, old = ImageRow(image, **facts), self._current(image)
-        self._note(merged(old, row) if old else row)
-
-    def _note(self, row: ImageRow) -> None:
-        old = self._current(row.image)
-        if old is not None and old.identity != row.identity:
-            self._mine.pop(row.image, None)
-            self._buffer = [part for part in self._buffer if part.row.image != row.image]
-        if row != old:
-            self._rows[row.image] = row
+        row = check_row(ImageRow(image, **facts))
+        self._edit(image, lambda old: merged(old, row) if old else row)
 
     def add(
         self,
@@ -165,9 +162,9 @@ class StoreWriter:
             If shapes don't fit, a number is not finite, or a key is there already.
         """
         part = Part.checked(image, blobs, repeats, embeddings, boxes, self._base)
-        row = self._row(image, label, split, group, part) if facts is None else ImageRow(image, **facts)
-        stored = self.stored(image, row.identity)
-        taken = stored & part.keys()
+        current = self._current(image) or ImageRow(image)
+        identity = current.identity if facts is None else ImageRow(image, **facts).identity
+        taken = self.stored(image, identity) & part.keys()
         if taken:
             blob, repeat = min(taken)
             raise DataError(
@@ -175,49 +172,77 @@ class StoreWriter:
                 expected="each key once",
             )
         if facts is None:
-            self._note(row)
+            self._edit(image, self._said(image, part, label=label, split=split, group=group))
         else:
             self.register(image, **facts)
-        part.row = row
-        if not len(part.blobs):
-            return
-        self._mine.setdefault(image, set()).update(part.keys())
-        self._buffer.append(part)
-        self._buffered_bytes += part.embeddings.nbytes
-        self.added += len(part.blobs)
-        if self._buffered_bytes >= SEGMENT_BYTES:
-            self._write_segment()
+        if len(part.blobs):
+            self._keep(part, identity)
 
     def commit(self) -> int:
         """Make what was added part of the next version and return its number; without anything new, no version.
 
         Raises
         ------
+        DataError
+            If an image would have embeddings and no clean one (repeat 0) among them.
         StoreWriteError
             If it can't be written; what was committed before stands.
         """
+        self._require_clean()
         self._write_segment()
         if not self._segments and not self._rows and self._base.number:
             return self._base.number
         for name in ("versions", "segments"):
             make_folder(self.path / name)
-        change = Change(self.operation, tuple(self._segments), tuple(self._rows.values()), self.how)
-        self._base = commit(self.path, self._base, change)
-        self._segments, self._rows = [], {}
+        edits = {image: partial(_in_turn, steps) for image, steps in self._edits.items()}
+        self._base = commit(self.path, self._base, Change(self.operation, tuple(self._segments), edits, self.how))
+        self._segments, self._rows, self._edits, self._touched = [], {}, {}, set()
         return self._base.number
 
     def _current(self, image: str) -> ImageRow | None:
         return self._rows.get(image) or self._base.images.get(image)
 
-    def _row(self, image: str, label: str | None, split: str | None, group: str | None, part: Part) -> ImageRow:
-        """Make the image's row from what it was and what its user says of it now."""
-        if split not in {None, "train", "test"}:
-            raise SettingError(f"split is {split!r}", expected="train or test")
-        position = len(self._base.images.keys() | self._rows.keys())
-        start = self._current(image) or ImageRow(image, sample_index=image, position=position)
-        blobs = {blob for blob, _ in self.stored(image, start.identity) | part.keys()}
-        given: dict[str, Any] = {"label": label, "split": split, "group": group}
-        return replace(start, blobs=len(blobs), **{name: value for name, value in given.items() if value is not None})
+    def _edit(self, image: str, edit: Edit) -> None:
+        """Change an image's row, here and again in the version that is built upon when this is committed."""
+        old = self._current(image)
+        new = check_row(edit(old))
+        if new == old:
+            return
+        if old is not None and old.identity != new.identity:
+            self._mine.pop(image, None)
+            self._buffer = [part for part in self._buffer if part.row.image != image]
+        self._rows[image] = new
+        self._edits.setdefault(image, []).append(edit)
+
+    def _said(self, image: str, part: Part, **said: str | None) -> Edit:
+        """Make the edit of what a user says of an image; what is not said stays."""
+        position = next(self._positions)
+        blobs = max([0, *(int(blob) + 1 for blob in part.blobs)])
+
+        def edit(old: ImageRow | None) -> ImageRow:
+            start = old or ImageRow(image, sample_index=image, position=position)
+            given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+            return replace(start, blobs=max(start.blobs, blobs), **given)
+
+        return edit
+
+    def _keep(self, part: Part, identity: tuple[str, str]) -> None:
+        part.row = replace(part.row, sha256=identity[0], mask_sha256=identity[1])
+        self._mine.setdefault(part.row.image, set()).update(part.keys())
+        self._touched.add(part.row.image)
+        self._buffer.append(part)
+        self._buffered_bytes += part.embeddings.nbytes
+        self.added += len(part.blobs)
+        if self._buffered_bytes >= SEGMENT_BYTES:
+            self._write_segment()
+
+    def _require_clean(self) -> None:
+        for image in self._touched:
+            row = self._current(image)
+            if row and not any(repeat == 0 for _, repeat in self.stored(image, row.identity)):
+                raise DataError(
+                    f"image {image!r} has augmented repeats only", expected="its clean embedding too, repeat 0"
+                )
 
     def _write_segment(self) -> None:
         if not self._buffer:
@@ -227,3 +252,22 @@ class StoreWriter:
             write_segment(self.path / "segments", joined(self._buffer, self._base), self._base.fingerprint)
         )
         self._buffer, self._buffered_bytes = [], 0
+
+
+def _in_turn(steps: list[Edit], row: ImageRow | None) -> ImageRow:
+    """Carry out the edits of one image, the first first."""
+    first, *others = steps
+    edited = first(row)
+    for step in others:
+        edited = step(edited)
+    return edited
+
+
+def _require_empty(folder: Path) -> None:
+    """Refuse to put a store into a folder of something else."""
+    if folder.is_dir():
+        others = sorted(path.name for path in folder.iterdir() if path.name not in {"versions", "segments"})
+        if others:
+            raise StoreFormatError(
+                f"{folder}: a folder that holds {others[0]!r} and no store", expected="a folder that is not there yet"
+            )

@@ -32,7 +32,7 @@ SLOW = """
             ["extract", "{data}", "--store", "{tmp}/s.store", "--encoder", "stain-texture"],
             "extract",
             "extract",
-            "stored in",
+            "Nothing was finished",
         ),
         (["fit", "{work}/s.store", "--model", "{tmp}/m.model"], "toolkit", "save_model", "No model was written"),
         (["predict", "{work}/m.model", "{work}/s.store", "--out", "{tmp}/p.csv"], "store", "open_store", "as it was"),

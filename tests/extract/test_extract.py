@@ -18,9 +18,24 @@ from featstore.encoders import load_encoder
 from featstore.errors import DataError, SettingError
 from featstore.extract import Repeats
 from featstore.extract import run as run_module
-from featstore.store import open_store
+from featstore.store import NewLabel, open_store, relabel
 
-CLI = [sys.executable, "-c", "from featstore_cli.app import app; app()"]
+CLI = [
+    sys.executable,
+    "-c",
+    "from featstore.extract import run; run.COMMIT_SECONDS = 0.0; from featstore_cli.app import app; app()",
+]
+
+
+def _is_gone(group: int) -> bool:
+    """Whether all processes of a process group have ended, after a moment to do so."""
+    for _ in range(50):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def contents(path):
@@ -218,7 +233,7 @@ def test_a_killed_run_is_resumed_and_ends_the_same(challenge, run, tissue, tmp_p
         from featstore.extract import run
         run.COMMIT_SECONDS = 0.0
         from featstore_cli.app import app
-        options = ["--encoder", "stain-texture", "--repeats", "1", "--workers", "0"]
+        options = ["--encoder", "stain-texture", "--repeats", "1", "--workers", "1"]
         app(["extract", sys.argv[1], "--store", sys.argv[2], *options])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(challenge), str(tmp_path / "s.store")]
@@ -230,6 +245,7 @@ def test_a_killed_run_is_resumed_and_ends_the_same(challenge, run, tissue, tmp_p
         _wait_for_more(tmp_path / "s.store", rows, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        assert _is_gone(process.pid)
         store = open_store(tmp_path / "s.store")
         assert len(np.unique(store.keys)) == len(store) > rows
         rows = len(store)
@@ -248,24 +264,28 @@ def _wait_for_more(path, rows, process) -> None:
     raise AssertionError("the run neither stored anything nor is it running")
 
 
-def test_ctrl_c_keeps_what_was_finished_and_says_so(challenge, tissue, tmp_path):
-    for number in range(6, 60):
-        tissue(challenge / "train_data", number)
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1)])
+def test_ctrl_c_keeps_what_was_finished_and_says_so(challenge, tissue, tmp_path, number, times):
+    for image in range(6, 60):
+        tissue(challenge / "train_data", image)
     arguments = ["extract", str(challenge), "--store", str(tmp_path / "s.store"), "--encoder", "stain-texture"]
     process = subprocess.Popen(
-        [*CLI, *arguments, "--repeats", "60", "--workers", "1"],
+        [*CLI, *arguments, "--repeats", "60", "--workers", "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    time.sleep(6)
-    os.killpg(process.pid, signal.SIGINT)
+    for _ in range(times):
+        _wait_for_more(tmp_path / "s.store", 0, process)
+        os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "What was finished is stored" in err
     assert out == ""
+    assert 0 < len(open_store(tmp_path / "s.store")) < 60 * 2 * 61
+    assert _is_gone(process.pid)
 
 
 def test_a_real_transformer_gives_the_same_whatever_the_batch(challenge, run, tiny_dinov2, tmp_path):
@@ -290,3 +310,57 @@ def tiny_dinov2(tmp_path_factory):
     processor = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "crop_size": {"height": 56, "width": 56}}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+def test_killed_workers_go_with_their_run(challenge, tissue, tmp_path):
+    """A main process that is killed alone takes its workers with it."""
+    for number in range(6, 40):
+        tissue(challenge / "train_data", number)
+    arguments = ["extract", str(challenge), "--store", str(tmp_path / "s.store"), "--encoder", "stain-texture"]
+    process = subprocess.Popen(
+        [*CLI, *arguments, "--repeats", "40", "--workers", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _wait_for_more(tmp_path / "s.store", 0, process)
+    process.kill()
+    process.wait()
+    assert _is_gone(process.pid)
+
+
+def test_a_test_image_that_becomes_a_training_image_meets_the_filter(challenge, run, tmp_path):
+    """Whatever an image was before, the store ends as one made anew would."""
+    path = challenge / "train_data" / "img_0001.png"
+    image = cv2.imread(str(path))
+    image[20:60, 20:60] = (40, 220, 40)
+    cv2.imwrite(str(path), image)
+    table = tmp_path / "one.csv"
+    masks = "data/train_data/img_0001.png,data/train_data/mask_0001.png"
+    other = "data/train_data/img_0002.png,data/train_data/mask_0002.png,A,train"
+    for split in ("test", "train", "test"):
+        table.write_text(f"image,mask,label,split\n{masks},B,{split}\n{other}\n")
+        result = run(table, tmp_path / "s.store", train=1)
+        fresh = run(table, tmp_path / f"{split}.store", train=1)
+        assert [row["reason"] for row in result.rejected] == [row["reason"] for row in fresh.rejected]
+        assert result.images == fresh.images == (1 if split == "train" else 2)
+        assert len(open_store(tmp_path / "s.store").bags("all")) == result.images
+
+
+def test_a_split_changed_in_the_store_is_what_repeats_follow(challenge, run, tmp_path):
+    path = tmp_path / "s.store"
+    run(challenge, path, train=0)
+    relabel(path, [NewLabel("test_data/img_0000.png", label="A", split="train")])
+    run(challenge, path, train=2)
+    keys = open_store(path).keys
+    assert set(keys["repeat"][keys["image"] == "test_data/img_0000.png"]) == {0, 1, 2}
+    assert run(challenge, path, train=2).computed == 0
+
+
+def test_images_that_went_away_and_images_that_changed_are_told(challenge, run, tissue, tmp_path):
+    run(challenge, tmp_path / "s.store")
+    for kind in ("img", "mask"):
+        (challenge / "test_data" / f"{kind}_0001.png").unlink()
+    tissue(challenge / "train_data", 3, seed=77)
+    result = run(challenge, tmp_path / "s.store")
+    assert (result.absent, result.replaced) == (["test_data/img_0001.png"], 1)

@@ -8,16 +8,17 @@ from hypothesis import strategies as st
 
 from featstore.errors import LabelError
 from featstore.store import ImageRow, NewLabel, create_store, match_names, open_store, relabel
+from featstore.store import labels as labels_module
 from featstore.store.images import twin_groups
 
 
 def test_relabelling_is_a_version_of_its_own(make_store):
     store = make_store(3)
-    version, changed, unknown = relabel(
+    version, changed, match = relabel(
         store.path,
         [NewLabel("img_0000.png", label="Z", group="p"), NewLabel("img_0001.png", label="B"), NewLabel("ghost.png")],
     )
-    assert (version, changed, unknown) == (2, 1, ["ghost.png"])
+    assert (version, changed, match.unknown) == (2, 1, ["ghost.png"])
     now = open_store(store.path)
     assert (now.images["img_0000.png"].label, now.images["img_0000.png"].group) == ("Z", "p")
     assert open_store(store.path, version=1).images["img_0000.png"].label == "A"
@@ -48,10 +49,13 @@ def test_a_file_name_of_both_splits_means_the_training_image():
         "x/b.png": ImageRow("x/b.png", sample_index="b.png"),
         "y/b.png": ImageRow("y/b.png", sample_index="b.png"),
     }
-    assert match_names(images, ["a.png"])[0] == {"a.png": "train_data/a.png"}
-    assert match_names(images, ["test_data/a.png"])[0] == {"test_data/a.png": "test_data/a.png"}
+    assert match_names(images, ["a.png"]).keys == {"a.png": "train_data/a.png"}
+    assert match_names(images, ["a.png"]).shared == ["a.png"]
+    assert match_names(images, ["test_data/a.png"]).keys == {"test_data/a.png": "test_data/a.png"}
     with pytest.raises(LabelError, match="could mean"):
         match_names(images, ["b.png"])
+    with pytest.raises(LabelError, match="both mean"):
+        match_names(images, ["a.png", "train_data/a.png"])
 
 
 traits = st.tuples(*[st.sampled_from(["", "a", "b", "c"])] * 3, st.sampled_from(["mask", "tissue"]))
@@ -79,3 +83,35 @@ def test_twins_share_a_group_and_others_do_not(rows):
     for one in table:
         for other in table:
             assert (groups[one.image] == groups[other.image]) == (other.image in component[one.image])
+
+
+def test_a_label_given_while_someone_else_writes_is_kept(make_store, helpers):
+    """The writer's row was read before the label was given; what it does not mean to change stays."""
+    store = make_store(2)
+    facts = {"label": "A", "blobs": 3, "given": "as the data say"}
+    with create_store(store.path, helpers.recipe, helpers.dim) as writer:
+        writer.register("img_0000.png", **facts)
+    writer = create_store(store.path, helpers.recipe, helpers.dim)
+    writer.register("img_0000.png", **{**facts, "blobs": 4})
+    relabel(store.path, [NewLabel("img_0000.png", label="Z")])
+    writer.commit()
+    row = open_store(store.path).images["img_0000.png"]
+    assert (row.label, row.blobs) == ("Z", 4)
+
+
+def test_a_label_does_not_bring_old_content_back(make_store, helpers, monkeypatch):
+    """Between reading and committing, the image's content changes: the label goes to the new row."""
+    store = make_store(1)
+    commit = labels_module.commit
+
+    def first_someone_else(folder, base, change):
+        with create_store(store.path, helpers.recipe, helpers.dim) as writer:
+            facts = {"sha256": "new", "label": "A"}
+            writer.add("img_0000.png", [0], [0], helpers.vector(9, 0, 0)[None], facts=facts)
+        return commit(folder, base, change)
+
+    monkeypatch.setattr(labels_module, "commit", first_someone_else)
+    assert relabel(store.path, [NewLabel("img_0000.png", label="Z")])[0] == 3
+    now = open_store(store.path)
+    assert (now.images["img_0000.png"].label, now.images["img_0000.png"].sha256) == ("Z", "new")
+    assert now.embeddings()[0, 0] == 900

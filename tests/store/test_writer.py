@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from dataclasses import asdict
 
 import numpy as np
@@ -197,7 +200,10 @@ def test_segments_are_cut_by_size(tmp_path, helpers, monkeypatch):
 def test_the_order_of_writing_never_shows(tmp_path_factory, helpers, chunks):
     """Any keys, in any order, in any number of commits: the same keys and embeddings in key order."""
     path = tmp_path_factory.mktemp("any") / "x.store"
-    written: set[tuple[int, int, int]] = set()
+    written = {(image, 0, 0) for image in range(4)}
+    with create_store(path, helpers.recipe, helpers.dim) as writer:
+        for image, blob, repeat in written:
+            writer.add(f"{image}", [blob], [repeat], helpers.vector(image, blob, repeat)[None])
     for chunk in chunks:
         with create_store(path, helpers.recipe, helpers.dim) as writer:
             for image, blob, repeat in chunk:
@@ -218,3 +224,63 @@ def test_rows_of_images_keep_every_field(make_store):
         "label": "A",
         "blobs": 2,
     }
+
+
+@pytest.mark.parametrize("said", [{"label": 3}, {"group": 7}, {"label": "a\0b"}, {"label": "\ud800"}])
+def test_what_a_reader_would_refuse_is_not_written(make_store, helpers, said):
+    store = make_store(1)
+    with pytest.raises(DataError, match=r"img_0009\.png"):
+        helpers.add_image(create_store(store.path, helpers.recipe, helpers.dim), 9, **said)
+    assert open_store(store.path).version == 1
+
+
+def test_an_image_needs_a_clean_embedding(helpers, tmp_path):
+    writer = create_store(tmp_path / "x.store", helpers.recipe, helpers.dim)
+    helpers.add_image(writer, 0, repeats=(1, 2))
+    with pytest.raises(DataError, match="repeat 0"):
+        writer.commit()
+
+
+def test_extreme_keys_lose_nothing(helpers, tmp_path):
+    path, largest = tmp_path / "x.store", 2**31 - 1
+    with create_store(path, helpers.recipe, helpers.dim) as writer:
+        for name in "abcdefgh":
+            writer.add(name, [largest, 0, 5], [0, largest, 0], np.zeros((3, 6)))
+    keys = open_store(path).keys
+    assert [key.item() for key in keys[:3]] == [("a", 0, largest), ("a", 5, 0), ("a", largest, 0)]
+    assert len(keys) == 24
+
+
+def test_images_that_are_left_out_do_not_count(helpers, tmp_path):
+    path = tmp_path / "x.store"
+    with create_store(path, helpers.recipe, helpers.dim) as writer:
+        for split in ("train", "test"):
+            facts = {"split": split, "artefact": "contaminated_green", "blobs": 1}
+            writer.add(split, [0], [0], np.zeros((1, 6)), facts=facts)
+    store = open_store(path)
+    assert store.keys["image"].tolist() == ["test"]
+    assert (store.info()["images"], store.info()["left_out"]) == (1, 1)
+    assert create_store(path, helpers.recipe, helpers.dim).stored("train", ("", "")) == {(0, 0)}
+
+
+def test_a_folder_of_something_else_is_not_made_a_store(helpers, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreFormatError, match=r"notes\.txt"):
+        create_store(tmp_path, helpers.recipe, helpers.dim)
+
+
+def test_more_segments_than_a_process_may_open_files(make_store, helpers):
+    store = make_store(1)
+    script = """
+        import resource, sys
+        import numpy as np
+        from featstore.store import create_store, open_store
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        for number in range(100):
+            with create_store(sys.argv[1], {"a": 1}, 2) as writer:
+                writer.add(f"{number:03d}", [0], [0], np.full((1, 2), number))
+        print(open_store(sys.argv[1]).embeddings()[:, 0].sum())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(store.path.with_name("many.store"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == sum(range(100))
