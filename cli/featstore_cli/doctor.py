@@ -27,9 +27,9 @@ def doctor(as_json: JsonFlag = False) -> None:
         print_json(found)
         return
     lines = [f"featstore {found['featstore']}, Python {found['python']}, {found['platform']}, {found['cores']} cores"]
-    lines += [f"  {name:<13} {version or 'not installed'}" for name, version in found["packages"].items()]
+    lines += [f"  {name:<22} {version or 'not installed'}" for name, version in found["packages"].items()]
     lines += ["devices"]
-    lines += [f"  {row['device']:<13} {row['name']}, precision {row['precision']}" for row in found["devices"]]
+    lines += [f"  {row['device']:<22} {row['name']}, precision {row['precision']}" for row in found["devices"]]
     lines += ["encoders"]
-    lines += [f"  {row['encoder']:<13} {row['state']}" for row in found["encoders"]]
+    lines += [f"  {row['encoder']:<22} {row['state']}" for row in found["encoders"]]
     print_lines(lines)
