@@ -77,6 +77,8 @@ def extract(
     dataset = find_dataset(data)
     for text in dataset.warnings:
         warn(text)
+    if repeats and not any(record.split == "train" for record in dataset.records):
+        warn("--repeats is for training images, and these data have none: use --test-repeats to augment test images")
     model = load_encoder(encoder, weights=weights, revision=revision, device=device, precision=precision)
     for text in model.notes:
         warn(text)
