@@ -66,6 +66,7 @@ def fit(
     """
     from joblib import parallel_config
 
+    from featstore.errors import LabelError
     from featstore.store import open_store
     from featstore.store.files import check_target
     from featstore.toolkit import m4, m5, save_model
@@ -74,6 +75,11 @@ def fit(
     source = open_store(store, version=store_version)
     check_target(model)
     bags = _bags(source, repeats, labels, group)
+    if not len(bags):
+        raise LabelError(
+            f"{store} has no labelled training images",
+            remedy="Label some: featstore store label CSV, or featstore fit --labels CSV (columns sample_index,label).",
+        )
     if bags.lacking_repeats:
         warn(
             f"{counted(bags.lacking_repeats, 'image')} of {len(bags)} have fewer repeats than others; "

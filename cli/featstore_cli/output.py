@@ -67,8 +67,8 @@ def warn_of_names(match: NameMatch, store: Path) -> None:
     if match.unknown:
         warn(f"{counted(len(match.unknown), 'name')} not in {store}: {', '.join(match.unknown[:5])}")
     if match.shared:
-        names = f"{counted(len(match.shared), 'name')} ({', '.join(match.shared[:5])})"
-        warn(f"a training and a test image share {names}: the training image was taken")
+        names = f"{counted(len(match.shared), 'name')} ({', '.join(match.shared[:5])}, ...)"
+        warn(f"{names} could mean a training or a test image: the training images were taken")
 
 
 def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R]]:

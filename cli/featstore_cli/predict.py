@@ -49,6 +49,9 @@ def predict(
     out: Annotated[Path, typer.Option(help="CSV of labels, confidences and probabilities.")] = Path("predictions.csv"),
     submission: Annotated[Path | None, typer.Option(help="CSV of just sample_index,label, as well.")] = None,
     split: Annotated[Split, typer.Option(help="Which images.")] = Split.test,
+    store_version: Annotated[
+        int | None, typer.Option(min=1, help="An earlier version of the store.", show_default="newest")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Predict a label for every image of a split, in the order of the input.
@@ -62,12 +65,12 @@ def predict(
     started = time.perf_counter()
     _check_targets(out, submission, model)
     ensemble = load_model(model)
-    predictions = predict_images(ensemble, open_store(store), split.value)
+    predictions = predict_images(ensemble, open_store(store, version=store_version), split.value)
     write_predictions(out, predictions, ensemble.classes_, keys=split is Split.all)
     if submission is not None:
         write_submission(submission, predictions)
-    if split is not Split.test:
-        warn("training images were seen in fitting: these predictions of them say nothing about new ones")
+    if any(prediction.row.split == "train" for prediction in predictions):
+        warn("training images may have been seen in fitting: predictions of those say nothing about new images")
     noted = sum(bool(prediction.note) for prediction in predictions)
     counts = Counter(prediction.label for prediction in predictions)
     if as_json:

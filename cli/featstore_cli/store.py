@@ -59,7 +59,9 @@ def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) 
         return
     for version in versions:
         added = version["added"] if isinstance(version["added"], dict) else {}
-        counts = f"+{counted(added.get('rows', 0), 'embedding')}, {counted(added.get('images', 0), 'image')}"
+        counts = (
+            f"{counted(added.get('rows', 0), 'embedding')} added, {counted(added.get('images', 0), 'image')} updated"
+        )
         print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']:<8} {counts}"])
 
 

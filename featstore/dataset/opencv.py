@@ -38,7 +38,7 @@ def opencv() -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(
             f"images can't be read: OpenCV is not installed ({error})",
-            remedy="Install it with: pip install 'featstore[extract]'.",
+            remedy="Install the extra: in featstore's folder, pip install '.[extract]'",
         ) from error
     return cv2
 

@@ -99,5 +99,5 @@ def require(module: str) -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(
             f"the encoder needs {module.partition('.')[0]}, which can't be imported ({error})",
-            remedy='Install it with: pip install "featstore[extract]"',
+            remedy="Install the extra: in featstore's folder, pip install '.[extract]'",
         ) from error

@@ -114,7 +114,7 @@ def relabel(path: str | Path, labels: Iterable[NewLabel]) -> tuple[int, int, Nam
 def _require_some_and_distinct(keys: Mapping[str, str], images: Mapping[str, ImageRow], count: int) -> None:
     if not keys:
         row = next(iter(images.values()), ImageRow("none: it is empty"))
-        found = f"none of {count} names means an image of the store"
+        found = f"no image of the store has {'the name' if count == 1 else f'any of the {count} names'} given"
         raise LabelError(found, expected=f"names such as {row.sample_index or row.image!r}")
     first: dict[str, str] = {}
     for name, key in keys.items():

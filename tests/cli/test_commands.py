@@ -219,3 +219,33 @@ def test_every_command_has_help_with_examples(featstore):
 def test_json_is_all_there_is_on_stdout(work, featstore, tmp_path):
     result = featstore("predict", work / "m.model", work / "s.store", "--out", tmp_path / "p.csv", "--json")
     assert json.loads(result.stdout)["out"] == str(tmp_path / "p.csv")
+
+
+def test_a_plain_folder_says_what_it_needs(small_data, featstore, tmp_path):
+    """Images without labels: repeats have nothing to augment, and there is nothing to fit."""
+    common = ["--store", tmp_path / "s.store", "--encoder", "stain-texture", "--repeats", 1]
+    extracted = featstore("extract", small_data / "test_data", *common)
+    assert extracted.exit_code == 0
+    assert "--test-repeats" in extracted.stderr
+    fitted = featstore("fit", tmp_path / "s.store", "--model", tmp_path / "m.model")
+    assert fitted.exit_code == 1
+    assert "featstore store label" in fitted.stderr
+
+
+def test_targets_that_cannot_be_written_are_refused_before_any_work(work, featstore, tmp_path):
+    for target in (tmp_path / "nowhere" / "x.model", tmp_path):
+        result = featstore("fit", work / "s.store", "--model", target)
+        assert result.exit_code == 1
+        assert str(target) in result.stderr
+    twice = ["--out", tmp_path / "p.csv", "--submission", tmp_path / "p.csv"]
+    assert featstore("predict", work / "m.model", work / "s.store", *twice).exit_code == 2
+    over = featstore("predict", work / "m.model", work / "s.store", "--out", work / "m.model")
+    assert over.exit_code == 2
+    library.load_model(work / "m.model")
+
+
+def test_a_test_label_file_does_not_pass_unnoticed(work, featstore, tmp_path):
+    shutil.copytree(work / "s.store", tmp_path / "s.store")
+    (tmp_path / "labels.csv").write_text("sample_index,label\nimg_0000.png,HER2(+)\n")
+    result = featstore("store", "label", tmp_path / "labels.csv", tmp_path / "s.store")
+    assert "could mean a training or a test image" in result.stderr

@@ -83,5 +83,5 @@ def test_a_process_without_stderr_can_read_images():
 
 def test_without_opencv_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(MissingExtraError, match=r"featstore\[extract\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[extract\]"):
         opencv()

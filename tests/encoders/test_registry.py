@@ -69,13 +69,13 @@ def test_without_weights_the_message_names_every_way_out():
 @pytest.mark.parametrize("module", ["torch", "transformers"])
 def test_a_missing_package_names_the_extra(module, small, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r'pip install "featstore\[extract\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[extract\]"'):
         load_encoder(weights=small, device="auto")
 
 
 def test_stain_texture_without_its_packages_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(MissingExtraError, match=r"featstore\[extract\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[extract\]"):
         load_encoder("stain-texture")
 
 

@@ -27,7 +27,7 @@ def test_relabelling_is_a_version_of_its_own(make_store):
 
 
 def test_names_that_are_not_there(make_store):
-    with pytest.raises(LabelError, match=r"none of 1 names.*such as 'img_0000\.png'"):
+    with pytest.raises(LabelError, match=r"has the name given.*such as 'img_0000\.png'"):
         relabel(make_store(1).path, [NewLabel("x")])
 
 
