@@ -226,7 +226,7 @@ def test_a_long_run_commits_as_it_goes(challenge, run, tmp_path, monkeypatch):
 
 def test_a_killed_run_is_resumed_and_ends_the_same(challenge, run, tissue, tmp_path):
     """A real process group, killed for real at several moments while it commits after every image."""
-    for number in range(6, 40):
+    for number in range(6, 90):
         tissue(challenge / "train_data", number)
     script = """
         import sys
