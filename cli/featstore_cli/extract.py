@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +63,8 @@ def extract(
     Only what is not stored yet is computed: more repeats, new images and changed images are added, and a second run
     of the same command does nothing.
     """
+    from joblib import cpu_count
+
     from featstore.dataset import find_dataset
     from featstore.encoders import load_encoder
     from featstore.extract import Repeats
@@ -93,16 +94,11 @@ def extract(
             rate = done.embeddings / (time.perf_counter() - started)
             move(done.images, done.of, f"images, {done.embeddings} embeddings, {rate:.0f}/s")
 
-        count = _workers() if workers is None else workers
+        count = min(8, cpu_count()) if workers is None else workers
         result = run(
             dataset, model, recipe, writer, repeats=wanted, batch_size=batch_size, workers=count, progress=show
         )
     _report(store, open_store(store).info(), result, as_json)
-
-
-def _workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
 
 
 def _fill(text: str) -> Colour | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from enum import StrEnum
@@ -64,7 +63,7 @@ def fit(
     Twins (identical images or masks) and groups never straddle a fold. Validation scores have driven early stopping,
     temperatures and fusion: they are for comparing folds, not an estimate of the score on new data.
     """
-    from joblib import parallel_config
+    from joblib import cpu_count, parallel_config
 
     from featstore.errors import LabelError
     from featstore.store import open_store
@@ -85,7 +84,7 @@ def fit(
             f"{counted(bags.lacking_repeats, 'image')} of {len(bags)} have fewer repeats than others; "
             f"to complete them: featstore extract --repeats {max(bags.repeats)}"
         )
-    ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or os.cpu_count())
+    ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or cpu_count())
     # Ctrl-C reaches every process of the terminal; only this one is to answer.
     quiet = parallel_config(backend="loky", initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     with quiet, progress_bar("fit") as move:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -103,13 +103,16 @@ class Loader:
             return
         loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
         for blob in blobs.blobs:
-            self._crop(loaded, cut_crop(image, blobs, blob, self.recipe.crops), blob.index)
+            missing = [repeat for repeat in job.repeats if (blob.index, repeat) not in job.stored]
+            if missing:
+                with _timed(loaded, "augment"):
+                    clean = cut_crop(image, blobs, blob, self.recipe.crops)
+                self._make_repeats(loaded, clean, blob.index, missing)
 
-    def _crop(self, loaded: Loaded, clean: Pixels, blob: int) -> None:
-        """Make the repeats of one blob, and encode them here if the encoder is of the light kind."""
-        missing = [repeat for repeat in loaded.job.repeats if (blob, repeat) not in loaded.job.stored]
-        loaded.keys.extend((blob, repeat) for repeat in missing)
-        for repeat in missing:
+    def _make_repeats(self, loaded: Loaded, clean: Pixels, blob: int, repeats: Sequence[int]) -> None:
+        """Make repeats of one blob, and encode them here if the encoder is of the light kind."""
+        loaded.keys.extend((blob, repeat) for repeat in repeats)
+        for repeat in repeats:
             with _timed(loaded, "augment"):
                 prepared = self.prepare(self._repeat(clean, loaded.job, blob, repeat))
             if self.encode is None:

@@ -85,7 +85,7 @@ def plan_extraction(dataset: Dataset, sink: EmbeddingSink, repeats: Repeats) -> 
         known = sink.images.get(record.image)
         split = split_in_force(record, known)
         if error:
-            settled.append((record, left_out(error.reason, note_without_folders(str(error), record), identity)))
+            settled.append((record, _left_out(error.reason, note_without_folders(str(error), record), identity)))
         elif known and known.identity == identity and _done(record.image, split, known, sink, repeats):
             settled.append((record, _kept(known)))
         else:
@@ -107,7 +107,7 @@ def record_facts(record: ImageRecord) -> dict[str, Any]:
     }
 
 
-def left_out(reason: str, note: str, identity: tuple[str, str]) -> dict[str, Any]:
+def _left_out(reason: str, note: str, identity: tuple[str, str]) -> dict[str, Any]:
     """Tell that an image is left out, and why."""
     return {"reason": str(reason), "note": note, "sha256": identity[0], "mask_sha256": identity[1]}
 

@@ -46,7 +46,6 @@ class EmbeddingSink(Protocol):
     """Takes embeddings, an image at a time, and makes them durable when told to."""
 
     how: dict[str, Any]
-    added: int
 
     @property
     def images(self) -> Mapping[str, Known]:

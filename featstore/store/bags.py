@@ -157,8 +157,9 @@ class Bags:
     @property
     def lacking_repeats(self) -> int:
         """Number of images that lack a repeat which another image has."""
-        every = self.repeat_means().image
-        counts = np.bincount(every, minlength=len(self))
+        position = np.repeat(np.arange(len(self)), self._stop - self._start)
+        pairs = np.unique(np.stack([position, self._rows.repeat[self._all_rows()]]), axis=1)
+        counts = np.bincount(pairs[0], minlength=len(self))
         return int((counts < counts.max(initial=0)).sum())
 
     def __repr__(self) -> str:

@@ -78,7 +78,6 @@ class StoreWriter:
         self.path = folder
         self.operation = operation
         self.how: dict[str, Any] = {}
-        self.added = 0
         self._base = self._opened = base
         self._mine: dict[str, set[tuple[int, int]]] = {}
         self._rows: dict[str, ImageRow] = {}
@@ -232,7 +231,6 @@ class StoreWriter:
         self._touched.add(part.row.image)
         self._buffer.append(part)
         self._buffered_bytes += part.embeddings.nbytes
-        self.added += len(part.blobs)
         if self._buffered_bytes >= SEGMENT_BYTES:
             self._write_segment()
 

@@ -143,3 +143,14 @@ def test_an_image_without_a_clean_instance_is_refused():
 def test_an_estimator_for_arrays_says_what_to_do(bags):
     with pytest.raises(TypeError, match="MeanPool"):
         LogisticRegression().fit(bags, bags.labels)
+
+
+def test_images_that_lack_repeats_are_counted(bags):
+    assert bags.lacking_repeats == 0
+    rows = bags.instances("all")
+    kept = ~((rows.image < 4) & (rows.repeat == 2))
+    images = bags.images[rows.image]
+    fewer = Bags.from_rows(rows.embeddings[kept], images[kept], rows.blob[kept], rows.repeat[kept])
+    assert fewer.lacking_repeats == 4
+    assert fewer[:4].lacking_repeats == 0
+    assert fewer[:0].lacking_repeats == 0
