@@ -1,9 +1,13 @@
-"""The store: versions of embeddings keyed by (image, blob, repeat), in plain HDF5 segments."""
+"""The store: versions of embeddings keyed by (image, blob, repeat), in plain HDF5 files."""
 
 from featstore.store.bags import Bag, Bags, Instances
 from featstore.store.images import ImageRow
 from featstore.store.labels import NameMatch, NewLabel, match_names, relabel
+from featstore.store.merge import Merge, merge
+from featstore.store.pack import pack
 from featstore.store.reader import Store, open_store
+from featstore.store.vacuum import Vacuum, vacuum
+from featstore.store.verify import Problem, Verification, verify
 from featstore.store.writer import StoreWriter, create_store
 
 __all__ = [
@@ -11,12 +15,20 @@ __all__ = [
     "Bags",
     "ImageRow",
     "Instances",
+    "Merge",
     "NameMatch",
     "NewLabel",
+    "Problem",
     "Store",
     "StoreWriter",
+    "Vacuum",
+    "Verification",
     "create_store",
     "match_names",
+    "merge",
     "open_store",
+    "pack",
     "relabel",
+    "vacuum",
+    "verify",
 ]

@@ -113,14 +113,38 @@ class Bags:
         if not np.array_equal(order, np.arange(len(order))):
             embeddings, names, blobs, repeats = embeddings[order], names[order], blobs[order], repeats[order]
         images, start = np.unique(names, return_index=True)
-        stop = np.append(start[1:], len(names)).astype(np.intp)
-        _require_clean(images, start, repeats)
+        return cls.from_sorted(
+            embeddings, blobs, repeats, images.tolist(), start, labels=labels, groups=groups, provenance=provenance
+        )
+
+    @classmethod
+    def from_sorted(
+        cls,
+        embeddings: NDArray[np.floating[Any]],
+        blob: NDArray[np.int32],
+        repeat: NDArray[np.int32],
+        images: Sequence[str],
+        start: NDArray[np.intp],
+        *,
+        labels: Mapping[str, str] | None = None,
+        groups: Mapping[str, str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Bags:
+        """Take rows that are in key order already; ``start`` is the first row of each image, of shape (n_images,).
+
+        Raises
+        ------
+        DataError
+            If an image has no clean instance (repeat 0).
+        """
+        names = np.array(images, dtype=np.str_)
+        _require_clean(names, start, repeat)
         label_of, group_of = labels or {}, groups or {}
         return cls(
-            _Rows(embeddings, blobs, repeats),
+            _Rows(embeddings, blob, repeat),
             start.astype(np.intp),
-            stop,
-            images,
+            np.append(start[1:], len(blob)).astype(np.intp)[: len(names)],
+            names,
             np.array([label_of.get(name, "") for name in images], dtype=np.str_),
             np.array([group_of.get(name, name) for name in images], dtype=np.str_),
             dict(provenance or {}),

@@ -1,19 +1,39 @@
-"""Writing files so that a reader sees all of one or nothing, whatever is killed and wherever the disk fills up."""
+"""Writing files so that a reader sees all of one or nothing, whatever is killed and wherever the disk fills up.
+
+Also opening them without following what is no file, and telling a damaged file from one that only can't be read now.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from featstore.errors import StoreWriteError
+from featstore.errors import StoreFormatError, StoreWriteError
 
-__all__ = ["TEMPORARY", "check_target", "create_exclusively", "make_folder", "write_atomically"]
+__all__ = [
+    "RESTORE",
+    "TEMPORARY",
+    "Draft",
+    "check_target",
+    "create_exclusively",
+    "draft",
+    "make_folder",
+    "open_regular",
+    "read_at",
+    "remove",
+    "unreadable",
+    "write_at",
+    "write_atomically",
+]
 
 TEMPORARY = ".tmp-"
+RESTORE = "Restore the file from a copy."
 
 _SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -31,8 +51,10 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     with _plain_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        _sync_folder(path.parent)
+        missing = [folder for folder in (path, *path.absolute().parents) if not folder.is_dir()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            _sync_folder(folder.absolute().parent)
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -51,9 +73,9 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(content)
             return
-        with _temporary(path, content) as temporary:
-            temporary.replace(path)
-            _sync_folder(path.parent)
+        with draft(path) as file:
+            write_at(file.descriptor, content, 0)
+            file.keep_as(path)
 
 
 def check_target(path: Path) -> None:
@@ -84,42 +106,142 @@ def create_exclusively(path: Path, content: bytes) -> bool:
     StoreWriteError
         If it can't be written for another reason than being there.
     """
-    with _plain_errors(path), _temporary(path, content) as temporary:
+    with draft(path) as file:
+        write_at(file.descriptor, content, 0)
+        return file.keep_exclusively_as(path)
+
+
+@dataclass
+class Draft:
+    """A file under a temporary name, being written."""
+
+    descriptor: int
+    path: Path
+
+    def keep_as(self, path: Path) -> None:
+        """Sync it, give it its name, in the same folder, and sync the folder."""
+        os.fsync(self.descriptor)
+        self.path.replace(path)
+        _sync_folder(path.parent)
+
+    def keep_exclusively_as(self, path: Path) -> bool:
+        """Give it its name unless that is taken, and say whether it was given."""
+        os.fsync(self.descriptor)
         try:
-            os.link(temporary, path)
+            os.link(self.path, path)
         except FileExistsError:
             return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            try:
-                _write(path, content)
-            except FileExistsError:
+            if not _copy_exclusively(self.path, path):
                 return False
         _sync_folder(path.parent)
         return True
 
 
 @contextmanager
-def _temporary(path: Path, content: bytes | memoryview) -> Iterator[Path]:
-    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
-    try:
-        _write(temporary, content)
-        yield temporary
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+def draft(path: Path) -> Iterator[Draft]:
+    """Open a file under a temporary name beside ``path``; unless it was kept, it is removed at the end.
 
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    with path.open("xb") as stream:
+    Raises
+    ------
+    StoreWriteError
+        If it can't be made or written.
+    """
+    with _plain_errors(path):
+        temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        except OSError:
+            yield Draft(descriptor, temporary)
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def write_at(descriptor: int, content: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of ``content`` at ``offset``, however little the system takes at a time."""
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(descriptor, rest[: 2**30], offset)
+        rest, offset = rest[written:], offset + written
+
+
+def read_at(descriptor: int, offset: int, length: int) -> bytes:
+    """Read ``length`` bytes at ``offset``, or as many as there are."""
+    content = os.pread(descriptor, min(length, 2**30), offset)
+    if len(content) == length:
+        return content
+    parts = [content]
+    while content and length > len(content):
+        length, offset = length - len(content), offset + len(content)
+        content = os.pread(descriptor, min(length, 2**30), offset)
+        parts.append(content)
+    return b"".join(parts)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files in the given order; one that is gone already is none the worse.
+
+    Raises
+    ------
+    StoreWriteError
+        If one can't be removed.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        with _plain_errors(path):
             path.unlink(missing_ok=True)
-            raise
+        folders[path.parent] = None
+    for folder in folders:
+        _sync_folder(folder)
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[tuple[int, int]]:
+    """Open a file for reading, never waiting for what is no file (a pipe, a device); give descriptor and size.
+
+    Raises
+    ------
+    StoreFormatError
+        If it is no file.
+    OSError
+        If it can't be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise StoreFormatError(f"{path}: not a file", remedy=RESTORE)
+        yield descriptor, facts.st_size
+    finally:
+        os.close(descriptor)
+
+
+def unreadable(path: Path, error: Exception, kind: str) -> StoreFormatError:
+    """Tell a file that is damaged from one that only can't be read at the moment."""
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT:
+        return StoreFormatError(f"{path}: missing", remedy=RESTORE)
+    if number:
+        return StoreFormatError(f"{path}: can't be read now ({os.strerror(number)})", remedy="Mend that and try again.")
+    return StoreFormatError(f"{path}: not readable as {kind} ({error})", remedy=RESTORE)
+
+
+def _copy_exclusively(source: Path, target: Path) -> bool:
+    try:
+        with target.open("xb") as stream:
+            try:
+                stream.write(source.read_bytes())
+                stream.flush()
+                os.fsync(stream.fileno())
+            except OSError:
+                target.unlink(missing_ok=True)
+                raise
+    except FileExistsError:
+        return False
+    return True
 
 
 def _sync_folder(path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
-from featstore.errors import DataError, SettingError, StoreFormatError
+from featstore.errors import DataError, SettingError
 
-__all__ = ["SPLITS", "ImageRow", "ImageTable", "check_row", "from_columns", "merged", "to_columns", "twin_groups"]
+__all__ = ["SPLITS", "ImageRow", "check_row", "merged", "twin_groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +68,15 @@ class ImageRow:
         return self.reason or (self.artefact if self.split == "train" else "")
 
 
-ImageTable = dict[str, ImageRow]
-
 SPLITS = ("train", "test")
 
-_TYPES: dict[str, type] = {
+LONGEST_TEXT = 10_000
+
+_TYPES: dict[str, type[Any]] = {
     name: (get_args(kind) or (kind,))[0]
     for name, kind in get_type_hints(ImageRow).items()
     if name in {f.name for f in fields(ImageRow)}
 }
-
-
-def to_columns(rows: Iterable[ImageRow]) -> dict[str, list[Any]]:
-    """Write rows as columns, for JSON."""
-    plain = [asdict(row) for row in rows]
-    return {name: [row[name] for row in plain] for name in _TYPES}
-
-
-def from_columns(columns: Mapping[str, Any], where: str) -> list[ImageRow]:
-    """Read rows from columns; columns of later formats are ignored, absent ones take their default.
-
-    Raises
-    ------
-    StoreFormatError
-        If columns are not lists of one length and of the right types.
-    """
-    known = {name: values for name, values in columns.items() if name in _TYPES}
-    if not all(isinstance(values, list) for values in known.values()):
-        raise StoreFormatError(f"{where}: an image column is not a list")
-    lengths = {len(values) for values in known.values()}
-    if len(lengths) > 1 or (lengths and "image" not in known):
-        raise StoreFormatError(f"{where}: image columns of {sorted(lengths)} rows", expected="columns of one length")
-    for name, values in known.items():
-        if not all(type(value) is _TYPES[name] for value in values):
-            raise StoreFormatError(f"{where}: column {name!r} holds other than {_TYPES[name].__name__}")
-    if not set(known.get("split", ())) <= set(SPLITS) or min(known.get("blobs", [0]), default=0) < 0:
-        raise StoreFormatError(f"{where}: an image is in no known split, or has fewer than no blobs")
-    names = list(known)
-    return [ImageRow(**dict(zip(names, values, strict=True))) for values in zip(*known.values(), strict=True)]
 
 
 def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
@@ -142,23 +113,32 @@ def check_row(row: ImageRow) -> ImageRow:
     ------
     DataError
     """
+    texts: list[str] = []
     for name, kind in _TYPES.items():
-        value = getattr(row, name)
-        if type(value) is not kind:
+        value: Any = getattr(row, name)
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
             raise DataError(f"image {row.image!r}: {name} is {value!r}", expected=f"{name} as {kind.__name__}")
-        if isinstance(value, str) and ("\0" in value or not _encodable(value)):
-            raise DataError(f"image {row.image!r}: {name} holds what is no text")
+        if kind is str:
+            texts.append(value)
+    if max(map(len, texts)) > LONGEST_TEXT:
+        raise DataError(
+            f"image {row.image[:80]!r}: a text of {max(map(len, texts))} letters", expected=f"at most {LONGEST_TEXT}"
+        )
+    if not _storable("".join(texts)):
+        name = next(name for name, kind in _TYPES.items() if kind is str and not _storable(getattr(row, name)))
+        raise DataError(f"image {row.image!r}: {name} holds what is no text")
+    if not row.image:
+        raise DataError("an image without a name", expected="a name")
     if row.split not in SPLITS:
         raise SettingError(f"image {row.image!r}: split is {row.split!r}", expected="train or test")
     return row
 
 
-def _encodable(text: str) -> bool:
+def _storable(text: str) -> bool:
     try:
-        text.encode()
+        return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def merged(old: ImageRow, new: ImageRow) -> ImageRow:

@@ -1,23 +1,27 @@
-"""The index of a version: which row of which segment holds each (image, blob, repeat)."""
+"""The index of a version: which row of which file holds each (image, blob, repeat)."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.store.segments import Segment, read_segment
-from featstore.store.versions import Version
+from featstore.store.columns import ImageTable
+from featstore.store.embeddings import Embeddings
+from featstore.store.segments import BLOB_COLUMNS, IDENTITY_COLUMNS, Segment
 
-__all__ = ["KeyIndex"]
+__all__ = ["KeyIndex", "blob_table", "read_rows"]
+
+Column = NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeyIndex:
     """Columns over all rows of a version, in key order: by image name, blob, repeat.
 
@@ -26,98 +30,189 @@ class KeyIndex:
 
     Attributes
     ----------
-    names : list of str
-        Images with rows, sorted.
+    files : list of Embeddings
+    encoded : list of bytes
+        Images with rows, sorted, in UTF-8.
     image, blob, repeat : ndarray of shape (n,), int32
         ``image`` counts within ``names``.
-    segment, row : ndarray of shape (n,), int32
+    file, row : ndarray of shape (n,), int32
         Where the embedding stands.
+    again : ndarray of shape (m, 3), int64
+        Rows that don't count because their key was there before: position of the key, and where this one stands.
     """
 
-    segments: Sequence[Segment]
-    names: list[str]
-    image: NDArray[np.int32]
-    blob: NDArray[np.int32]
-    repeat: NDArray[np.int32]
-    segment: NDArray[np.int32]
-    row: NDArray[np.int32]
+    files: list[Embeddings]
+    encoded: list[bytes]
+    image: Column
+    blob: Column
+    repeat: Column
+    file: Column
+    row: Column
+    again: NDArray[np.int64]
 
     @classmethod
-    def build(cls, folder: Path, version: Version, *, everything: bool = False) -> KeyIndex:
-        """Read the keys of all segments of a version.
+    def build(cls, segments: Sequence[Segment], images: ImageTable, *, everything: bool = False) -> KeyIndex:
+        """Sort the rows of segments, the earlier one first, by key.
 
         Parameters
         ----------
-        folder : Path
-        version : Version
+        segments : sequence of Segment
+        images : ImageTable
         everything : bool
             Also rows of images that are left out: they are there, though they don't count.
-
-        Raises
-        ------
-        StoreFormatError
-            If a segment can't be read.
         """
-        segments = [
-            read_segment(folder / "segments", entry, fingerprint=version.fingerprint, dim=version.dim)
-            for entry in version.segments
-        ]
-        wanted = {name: row.identity for name, row in version.images.items() if everything or not row.left_out}
-        live = [_live_images(segment, wanted) for segment in segments]
-        names = sorted({name for numbered in live for name in numbered.values()})
-        place = {name: position for position, name in enumerate(names)}
-        parts = [_live_rows(s, segment, live[s], place) for s, segment in enumerate(segments)]
-        columns = np.concatenate(parts, axis=1) if parts else np.zeros((5, 0), dtype=np.int32)
-        image, blob, repeat, where, row = _in_key_order(columns)
-        return cls(segments, names, image, blob, repeat, where, row)
+        names, places = _places(segments, images, everything=everything)
+        counts = [len(segment.image) for segment in segments]
+        image = np.empty(sum(counts), dtype=np.int32)
+        row = np.empty_like(image)
+        start = first = 0
+        for segment, count in zip(segments, counts, strict=True):
+            last, stop = first + len(segment.images["image"]), start + count
+            np.take(places[first:last], segment.image, out=image[start:stop], mode="clip")
+            row[start:stop] = np.arange(count, dtype=np.int32)
+            start, first = stop, last
+        blob = _joined([segment.blob for segment in segments])
+        repeat = _joined([segment.repeat for segment in segments])
+        file = np.repeat(np.arange(len(segments), dtype=np.int32), counts)
+        columns = [image, blob, repeat, file, row]
+        if len(image) and int(image.min()) < 0:
+            live = image >= 0
+            columns = [column[live] for column in columns]
+        again = np.zeros((0, 3), dtype=np.int64)
+        order = _key_order(*columns[:3])
+        if order is not None:
+            chosen, doubled, winners = order
+            again = np.stack([winners, columns[3][doubled], columns[4][doubled]], axis=1).astype(np.int64)
+            columns = [column[chosen] for column in columns]
+        image, blob, repeat, file, row = columns
+        return cls([segment.embeddings for segment in segments], names, image, blob, repeat, file, row, again)
 
     def __len__(self) -> int:
         return len(self.row)
 
-    def rows_of(self, name: str) -> slice:
-        """Rows of one image."""
-        position = bisect_left(self.names, name)
-        if position == len(self.names) or self.names[position] != name:
-            return slice(0, 0)
-        first, last = np.searchsorted(self.image, np.array([position, position + 1], dtype=np.int32))
-        return slice(int(first), int(last))
+    @cached_property
+    def names(self) -> list[str]:
+        """Images with rows, sorted."""
+        return [name.decode() for name in self.encoded]
+
+    def place(self, name: str) -> int | None:
+        """Place of an image among the names, None where it has no rows."""
+        wanted = name.encode(errors="surrogatepass")
+        place = bisect_left(self.encoded, wanted)
+        return place if place < len(self.encoded) and self.encoded[place] == wanted else None
 
     def keys_of(self, name: str) -> set[tuple[int, int]]:
         """Tell the (blob, repeat) pairs stored for an image."""
-        rows = self.rows_of(name)
-        return set(zip(self.blob[rows].tolist(), self.repeat[rows].tolist(), strict=True))
+        place = self.place(name)
+        if place is None:
+            return set()
+        first, last = np.searchsorted(self.image, np.array([place, place + 1], dtype=np.int32))
+        return set(zip(self.blob[first:last].tolist(), self.repeat[first:last].tolist(), strict=True))
 
     def gather(self, rows: NDArray[np.intp], dim: int, dtype: Any = np.float32) -> NDArray[np.floating[Any]]:
-        """Read the embeddings of the given rows, (n, dim)."""
-        out = np.empty((len(rows), dim), dtype=dtype)
-        where, row = self.segment[rows], self.row[rows]
-        for number in np.unique(where):
-            chosen = where == number
-            out[chosen] = self.segments[number].mapped()[row[chosen]]
-        return out
+        """Read the embeddings of the given rows, (n, dim).
+
+        Raises
+        ------
+        StoreFormatError
+            If a file is gone, or a checksum does not match.
+        """
+        return read_rows(self.files, self.file[rows], self.row[rows], dim, dtype)
 
 
-def _live_images(segment: Segment, wanted: Mapping[str, tuple[str, str]]) -> dict[int, str]:
-    pairs = enumerate(zip(segment.names, segment.identities, strict=True))
-    return {number: name for number, (name, identity) in pairs if wanted.get(name) == identity}
+def read_rows(
+    files: Sequence[Embeddings], file: NDArray[np.integer[Any]], row: NDArray[np.integer[Any]], dim: int, dtype: Any
+) -> NDArray[np.floating[Any]]:
+    """Read rows that stand anywhere in several files, (n, dim), file by file."""
+    out = np.empty((len(row), dim), dtype=dtype)
+    order = None if bool((file[1:] >= file[:-1]).all()) else np.argsort(file, kind="stable")
+    if order is not None:
+        file, row = file[order], row[order]
+    edges = [0, *(np.flatnonzero(np.diff(file)) + 1).tolist(), len(file)] if len(file) else []
+    for start, stop in pairwise(edges):
+        places = slice(start, stop) if order is None else order[start:stop]
+        files[int(file[start])].read(row[start:stop].astype(np.intp), out, places)
+    return out
 
 
-def _live_rows(number: int, segment: Segment, live: dict[int, str], place: dict[str, int]) -> NDArray[np.int32]:
-    lookup = np.full(max(1, len(segment.names)), -1, dtype=np.int32)
-    for position, name in live.items():
-        lookup[position] = place[name]
-    image = lookup[segment.image]
-    kept = np.flatnonzero(image >= 0).astype(np.int32)
-    where = np.full(len(kept), number, dtype=np.int32)
-    return np.stack([image[kept], segment.blob[kept], segment.repeat[kept], where, kept])
+def blob_table(
+    segments: Sequence[Segment], images: ImageTable, *, everything: bool = False
+) -> tuple[list[str], NDArray[np.int32]]:
+    """Collect the boxes of blobs, in the order of their keys: names, and `BLOB_COLUMNS` with places among the names.
+
+    Where a box is given twice, the first counts.
+    """
+    names, places = _places(segments, images, everything=everything)
+    tables = [np.zeros((0, len(BLOB_COLUMNS)), dtype=np.int32)]
+    first = 0
+    for segment in segments:
+        table = segment.blobs.copy()
+        table[:, 0] = places[first + table[:, 0]]
+        tables.append(table)
+        first += len(segment.images["image"])
+    table = np.concatenate(tables)
+    table = table[table[:, 0] >= 0]
+    order = _key_order(table[:, 0], table[:, 1], np.zeros(len(table), dtype=np.int32))
+    return [name.decode() for name in names], table if order is None else table[order[0]]
 
 
-def _in_key_order(columns: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Sort by key, the earlier segment first, and keep the first row of each key."""
-    if columns.shape[1] == 0:
-        return columns
-    image, blob, repeat = columns[:3]
-    order = np.lexsort((repeat, blob, image))
-    keys = columns[:3, order]
-    first = np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0))
-    return np.ascontiguousarray(columns[:, order[first]])
+def _places(segments: Sequence[Segment], images: ImageTable, *, everything: bool) -> tuple[list[bytes], Column]:
+    """Sort the names of images that count, and place each segment's images, one after the other, among them.
+
+    A place is -1 where the image has other content now, or is left out.
+    """
+    there = {name: _texts([segment.images[name] for segment in segments]) for name in IDENTITY_COLUMNS}
+    missing = len(images)
+    row = np.array([images.places.get(name, missing) for name in there["image"].tolist()], dtype=np.int32)
+    live = row < missing
+    if not everything:
+        live &= ~np.append(images.left_out, True)[row]
+    for name in ("sha256", "mask_sha256"):
+        live[live] = images.plain[name][row[live]] == there[name][live]
+    used = np.zeros(missing, dtype=np.bool_)
+    used[row[live]] = True
+    names = images.plain["image"][used].tolist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.full(missing + 1, -1, dtype=np.int32)
+    rank[np.flatnonzero(used)[order]] = np.arange(len(names), dtype=np.int32)
+    return [names[place] for place in order], np.where(live, rank[row], -1).astype(np.int32)
+
+
+def _texts(columns: Sequence[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
+    return np.concatenate([np.zeros(0, dtype="S1"), *columns])
+
+
+def _key_order(
+    image: Column, blob: Column, repeat: Column
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]] | None:
+    """Order rows by key; None where they are in order already, each key once.
+
+    Returns
+    -------
+    chosen : ndarray
+        Rows in key order, the first of each key.
+    doubled : ndarray
+        The others.
+    winners : ndarray
+        For each of them, the position of its key among the chosen.
+    """
+    if len(image) < 2:
+        return None
+    key = image.astype(np.int64)
+    key *= int(blob.max()) + 1
+    key += blob
+    spread = int(repeat.max()) + 1
+    if int(key.max()) >= 2**63 // spread - 1:
+        key = np.unique(key, return_inverse=True)[1].astype(np.int64)
+    key *= spread
+    key += repeat
+    if bool((key[1:] > key[:-1]).all()):
+        return None
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    first = np.append(True, key[1:] != key[:-1])
+    return order[first], order[~first], np.cumsum(first)[~first] - 1
+
+
+def _joined(columns: Sequence[Column]) -> Column:
+    return np.concatenate([np.zeros(0, dtype=np.int32), *columns])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from featstore.errors import DataError, SettingError, StoreFormatError
+from featstore.errors import DataError, SettingError
 from featstore.store.bags import Bags
 from featstore.store.images import SPLITS, ImageRow, twin_groups
-from featstore.store.index import KeyIndex
-from featstore.store.versions import Version, read_header, read_version, version_numbers
+from featstore.store.index import KeyIndex, blob_table
+from featstore.store.packed import PackedVersion, read_packed
+from featstore.store.segments import BLOB_COLUMNS
+from featstore.store.versions import Version, read_version, version_numbers
 
 __all__ = ["Store", "open_store"]
 
@@ -27,9 +28,9 @@ def open_store(path: str | Path, version: int | None = None) -> Store:
     Parameters
     ----------
     path : str or Path
-        The store's folder.
+        The store's folder, or a packed store.
     version : int, optional
-        The newest by default.
+        The newest by default; a packed store has one.
 
     Returns
     -------
@@ -42,10 +43,8 @@ def open_store(path: str | Path, version: int | None = None) -> Store:
     StoreFormatError
         If it is not what the format says.
     """
-    folder = Path(path)
-    if folder.is_file():
-        raise StoreFormatError(f"{folder}: a file", expected="the folder of a store")
-    return Store(folder, read_version(folder, version))
+    place = Path(path)
+    return Store(read_packed(place, version) if place.is_file() else read_version(place, version))
 
 
 class Store:
@@ -62,19 +61,18 @@ class Store:
         Length of an embedding.
     dtype : str
         How embeddings are stored; they are read as float32.
-    images : mapping from str to ImageRow
-        Every image that the data held, those left out (with their reason) among them.
+    state : Version
+        What all of it is read from.
     """
 
-    def __init__(self, path: Path, state: Version) -> None:
-        self.path = path
-        self._state = state
+    def __init__(self, state: Version | PackedVersion) -> None:
+        self.path = state.store
+        self.state = state
         self.version = state.number
         self.fingerprint = state.fingerprint
         self.recipe = dict(state.recipe)
         self.dim = state.dim
         self.dtype = state.dtype
-        self.images: Mapping[str, ImageRow] = state.images
 
     def __len__(self) -> int:
         return len(self._index)
@@ -82,27 +80,36 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}, version={self.version}, {len(self)} embeddings, dim={self.dim})"
 
+    @property
+    def images(self) -> Mapping[str, ImageRow]:
+        """Every image that the data held, by key, those left out (with their reason) among them."""
+        return self.state.images
+
     @cached_property
     def _index(self) -> KeyIndex:
-        return KeyIndex.build(self.path, self._state)
+        return KeyIndex.build(self.state.read_segments(), self.state.images)
 
     @property
     def keys(self) -> NDArray[np.void]:
         """Keys of all embeddings, a structured array of image (str), blob and repeat (int), in key order."""
         index = self._index
-        names = np.array(index.names, dtype=np.str_)
-        kind = [("image", names.dtype if len(names) else np.dtype("U1")), ("blob", np.int32), ("repeat", np.int32)]
-        keys = np.zeros(len(index), dtype=kind)
-        if len(names):
-            keys["image"] = names[index.image]
-        keys["blob"], keys["repeat"] = index.blob, index.repeat
-        return keys
+        return _structured(index.names, index.image, blob=index.blob, repeat=index.repeat)
+
+    @property
+    def blobs(self) -> NDArray[np.void]:
+        """Blobs whose box is known, a structured array of image (str), blob, area_px, x0, y0, x1, y1, in key order.
+
+        The box is half-open, in pixels of the image.
+        """
+        names, table = blob_table(self.state.read_segments(), self.state.images)
+        columns = {name: table[:, number] for number, name in enumerate(BLOB_COLUMNS)}
+        return _structured(names, columns.pop("image"), **columns)
 
     def embeddings(
         self,
-        repeats: Sequence[int] | None = None,
-        images: Sequence[str] | None = None,
-        blobs: Sequence[int] | None = None,
+        repeats: Iterable[int] | None = None,
+        images: Iterable[str] | None = None,
+        blobs: Iterable[int] | None = None,
     ) -> NDArray[np.float32]:
         """Read embeddings in key order.
 
@@ -122,6 +129,32 @@ class Store:
         """
         rows = self._select(repeats, images, blobs)
         embeddings: NDArray[np.float32] = self._index.gather(rows, self.dim)
+        return embeddings
+
+    def take(self, indices: ArrayLike) -> NDArray[np.float32]:
+        """Read the embeddings at positions of `keys`, in the order asked for.
+
+        Parameters
+        ----------
+        indices : array-like of shape (n,), int
+            Negative ones count from the end.
+
+        Returns
+        -------
+        ndarray of shape (n, dim), float32
+
+        Raises
+        ------
+        SettingError
+            If one is out of range, or they are not whole numbers.
+        """
+        rows = np.asarray(indices)
+        rows = rows.astype(np.intp) if rows.size == 0 else rows
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise SettingError(f"indices of shape {rows.shape}, {rows.dtype}", expected="a list of whole numbers")
+        if rows.size and not -len(self) <= int(rows.min()) <= int(rows.max()) < len(self):
+            raise SettingError(f"indices from {rows.min()} to {rows.max()}", expected=f"less than {len(self)}")
+        embeddings: NDArray[np.float32] = self._index.gather(rows.astype(np.intp) % max(1, len(self)), self.dim)
         return embeddings
 
     def bags(
@@ -171,14 +204,15 @@ class Store:
                 remedy=f"Add them with: featstore extract --repeats {repeats}",
             )
         wanted = stored if repeats is None else [r for r in stored if r <= repeats]
-        rows = self._select(wanted, list(usable), None)
+        rows = self._select(wanted, usable, None)
         index = self._index
-        names = np.array([*index.names, ""], dtype=np.str_)[index.image[rows]]
-        return Bags.from_rows(
+        images, start = np.unique(index.image[rows], return_index=True)
+        return Bags.from_sorted(
             index.gather(rows, self.dim, self.dtype),
-            names,
             index.blob[rows],
             index.repeat[rows],
+            [index.names[image] for image in images.tolist()],
+            start,
             labels={name: row.label for name, row in usable.items()},
             groups=twin_groups(usable.values()),
             provenance={"fingerprint": self.fingerprint, "version": self.version},
@@ -198,9 +232,9 @@ class Store:
 
     def info(self) -> dict[str, Any]:
         """Summarise the version: what ``featstore store info`` shows."""
-        index = self._index
-        usable = self.usable().values()
-        pairs = np.unique(np.stack([index.image, index.blob]), axis=1).shape[1] if len(index) else 0
+        index, images = self._index, self.state.images
+        usable = np.array([images.places[name] for name in index.encoded], dtype=np.intp)
+        new_blob = (np.diff(index.image) != 0) | (np.diff(index.blob) != 0)
         return {
             "store": str(self.path),
             "version": self.version,
@@ -209,41 +243,70 @@ class Store:
             "dim": self.dim,
             "dtype": self.dtype,
             "images": len(usable),
-            "left_out": sum(1 for row in self.images.values() if row.left_out),
-            "blobs": pairs,
+            "left_out": int(images.left_out.sum()),
+            "blobs": int(new_blob.sum()) + min(1, len(index)),
             "repeats": self.repeats,
-            "splits": dict(sorted(Counter(row.split for row in usable).items())),
-            "classes": dict(sorted(Counter(row.label for row in usable if row.label).items())),
+            "splits": images.counts("split", usable),
+            "classes": images.counts("label", usable),
             "recipe": self.recipe,
         }
 
     def log(self) -> Iterator[dict[str, Any]]:
         """Tell each version's number, time, operation and additions, newest first."""
-        for number in reversed([n for n in version_numbers(self.path) if n <= self.version]):
-            body = read_header(self.path, number)
-            yield {name: body.get(name) for name in ("version", "created", "operation", "added", "how")}
+        earlier = [number for number in version_numbers(self.path) if number < self.version]
+        yield dict(self.state.log)
+        for number in reversed(earlier):
+            yield dict(read_version(self.path, number).log)
 
     def _select(
-        self, repeats: Sequence[int] | None, images: Sequence[str] | None, blobs: Sequence[int] | None
+        self, repeats: Iterable[int] | None, images: Iterable[str] | None, blobs: Iterable[int] | None
     ) -> NDArray[np.intp]:
         index = self._index
         if isinstance(images, str):
             raise SettingError(f"images is {images!r}", expected=f"a list of names, such as [{images!r}]")
-        keep = np.ones(len(index), dtype=np.bool_)
-        if repeats is not None:
-            keep &= np.isin(index.repeat, repeats)
-        if blobs is not None:
-            keep &= np.isin(index.blob, blobs)
-        if images is not None:
-            place = {name: position for position, name in enumerate(index.names)}
-            missing = sorted(set(images) - place.keys())
-            if missing:
-                raise DataError(
-                    f"{self.path}: no embeddings of {missing[0]!r}"
-                    + (f" and {len(missing) - 1} others" * (len(missing) > 1)),
-                    expected=f"images as in store.keys, such as {index.names[0]!r}"
-                    if index.names
-                    else "images that are stored",
-                )
-            keep &= np.isin(index.image, [place[name] for name in images])
-        return np.flatnonzero(keep)
+        rows = np.arange(len(index)) if images is None else self._rows_of(images)
+        for column, wanted in ((index.repeat, repeats), (index.blob, blobs)):
+            if wanted is not None:
+                rows = rows[np.isin(column[rows], _whole_numbers(wanted))]
+        return rows
+
+    def _rows_of(self, images: Iterable[str]) -> NDArray[np.intp]:
+        """Rows of images, looked up by bisection."""
+        index = self._index
+        wanted = sorted(set(images))
+        places = [index.place(name) for name in wanted]
+        missing = [name for name, place in zip(wanted, places, strict=True) if place is None]
+        if missing:
+            raise DataError(
+                f"{self.path}: no embeddings of {missing[0]!r}"
+                + (f" and {len(missing) - 1} others" * (len(missing) > 1)),
+                expected=f"images as in store.keys, such as {index.names[0]!r}"
+                if index.names
+                else "images that are stored",
+            )
+        place = np.array(places, dtype=np.int32)
+        start, stop = (np.searchsorted(index.image, place, side=side) for side in ("left", "right"))
+        counts = stop - start
+        before = np.cumsum(counts) - counts
+        rows: NDArray[np.intp] = np.arange(int(counts.sum())) + np.repeat(start - before, counts)
+        return rows
+
+
+def _whole_numbers(values: Iterable[int]) -> NDArray[Any]:
+    numbers = np.asarray(list(values))
+    if numbers.size and (numbers.ndim != 1 or numbers.dtype.kind not in "iu"):
+        raise SettingError(f"repeats or blobs {numbers.tolist()!r}", expected="a list of whole numbers")
+    return numbers
+
+
+def _structured(names: Sequence[str], image: NDArray[np.int32], **columns: NDArray[np.int32]) -> NDArray[np.void]:
+    """Put names and columns of whole numbers into one structured array."""
+    texts = np.array(names, dtype=np.str_)
+    kind = [("image", texts.dtype if len(texts) else np.dtype("U1")), *((name, np.int32) for name in columns)]
+    table = np.zeros(len(image), dtype=kind)
+    for start in range(0, len(image), 2**16):  # in pieces: names are long, and a copy of them all is not needed
+        part = slice(start, start + 2**16)
+        table["image"][part] = texts[image[part]]
+    for name, values in columns.items():
+        table[name] = values
+    return table

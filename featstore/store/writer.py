@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
@@ -10,20 +11,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from featstore.errors import DataError, SettingError, StoreFormatError, StoreNotFoundError
+from featstore.errors import DataError, SettingError, StoreNotFoundError
 from featstore.recipe import canonical_json
 from featstore.store.files import make_folder
 from featstore.store.images import ImageRow, check_row, merged
 from featstore.store.index import KeyIndex
-from featstore.store.parts import Part, joined
-from featstore.store.segments import SegmentEntry, write_segment
-from featstore.store.versions import Change, Edit, Version, commit, read_version, require_recipe
+from featstore.store.pending import Pending, Rows
+from featstore.store.rewrite import SEGMENT_BYTES
+from featstore.store.segments import SegmentEntry, begin_segment
+from featstore.store.versions import SEGMENTS, Change, Edit, Version, commit, nothing_yet, read_version, require_recipe
 
 __all__ = ["StoreWriter", "create_store"]
-
-SEGMENT_BYTES = 64 * 2**20
 
 
 def create_store(
@@ -57,36 +58,32 @@ def create_store(
         If it can't be made.
     """
     folder, plain = Path(path), dict(recipe)
-    canonical_json(plain)
+    canonical_json({"recipe": plain, "operation": operation})
     if dim < 1 or dtype not in {"float32", "float16"}:
         raise SettingError(f"dim is {dim}, dtype {dtype!r}", expected="dim of 1 or more, float32 or float16")
-    if folder.is_file():
-        raise StoreFormatError(f"{folder}: a file", expected="a folder, or nothing yet")
     try:
         base = read_version(folder)
-        require_recipe(folder, base, plain, dim, dtype)
+        require_recipe(base, Version(folder, 0, plain, dim, dtype))
     except StoreNotFoundError:
-        _require_empty(folder)
-        base = Version(0, plain, dim, dtype)
-    return StoreWriter(folder, base, operation)
+        base = nothing_yet(folder, plain, dim, dtype)
+    return StoreWriter(base, operation)
 
 
 class StoreWriter:
     """Appends to a store; made by `create_store`."""
 
-    def __init__(self, folder: Path, base: Version, operation: str) -> None:
-        self.path = folder
+    def __init__(self, base: Version, operation: str) -> None:
+        self.path = base.store
         self.operation = operation
         self.how: dict[str, Any] = {}
         self._base = self._opened = base
         self._mine: dict[str, set[tuple[int, int]]] = {}
         self._rows: dict[str, ImageRow] = {}
         self._edits: dict[str, list[Edit]] = {}
-        self._positions = count(len(base.images))
+        self._positions = count(sum(table.images for table in base.tables))
         self._touched: set[str] = set()
-        self._buffer: list[Part] = []
-        self._buffered_bytes = 0
-        self._segments: list[SegmentEntry] = []
+        self._pending = Pending(base.dim, base.dtype, SEGMENT_BYTES)
+        self._segments: list[tuple[SegmentEntry, Future[None]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +106,7 @@ class StoreWriter:
 
     @cached_property
     def _index(self) -> KeyIndex:
-        return KeyIndex.build(self.path, self._opened, everything=True)
+        return KeyIndex.build(self._opened.read_segments(), self._opened.images, everything=True)
 
     def stored(self, image: str, identity: tuple[str, str]) -> set[tuple[int, int]]:
         """Tell the (blob, repeat) pairs there for an image of this content, those not yet committed among them."""
@@ -160,10 +157,11 @@ class StoreWriter:
         DataError
             If shapes don't fit, a number is not finite, or a key is there already.
         """
-        part = Part.checked(image, blobs, repeats, embeddings, boxes, self._base)
+        rows = Rows.checked(image, blobs, repeats, boxes)
+        stored = self._pending.check(image, len(rows.blobs), embeddings)
         current = self._current(image) or ImageRow(image)
         identity = current.identity if facts is None else ImageRow(image, **facts).identity
-        taken = self.stored(image, identity) & part.keys()
+        taken = self.stored(image, identity) & rows.keys
         if taken:
             blob, repeat = min(taken)
             raise DataError(
@@ -171,11 +169,11 @@ class StoreWriter:
                 expected="each key once",
             )
         if facts is None:
-            self._edit(image, self._said(image, part, label=label, split=split, group=group))
+            self._edit(image, self._said(image, rows, label=label, split=split, group=group))
         else:
             self.register(image, **facts)
-        if len(part.blobs):
-            self._keep(part, identity)
+        if len(stored):
+            self._keep(image, identity, rows, stored)
 
     def commit(self) -> int:
         """Make what was added part of the next version and return its number; without anything new, no version.
@@ -189,12 +187,13 @@ class StoreWriter:
         """
         self._require_clean()
         self._write_segment()
+        for _, kept in self._segments:
+            kept.result()
         if not self._segments and not self._rows and self._base.number:
             return self._base.number
-        for name in ("versions", "segments"):
-            make_folder(self.path / name)
         edits = {image: partial(_in_turn, steps) for image, steps in self._edits.items()}
-        self._base = commit(self.path, self._base, Change(self.operation, tuple(self._segments), edits, self.how))
+        change = Change(self.operation, tuple(entry for entry, _ in self._segments), edits, self.how)
+        self._base = commit(self._base, change, list(self._rows.values()))
         self._segments, self._rows, self._edits, self._touched = [], {}, {}, set()
         return self._base.number
 
@@ -209,30 +208,30 @@ class StoreWriter:
             return
         if old is not None and old.identity != new.identity:
             self._mine.pop(image, None)
-            self._buffer = [part for part in self._buffer if part.row.image != image]
+            self._pending.drop(image)
         self._rows[image] = new
         self._edits.setdefault(image, []).append(edit)
 
-    def _said(self, image: str, part: Part, **said: str | None) -> Edit:
+    def _said(self, image: str, rows: Rows, **said: str | None) -> Edit:
         """Make the edit of what a user says of an image; what is not said stays."""
         position = next(self._positions)
-        blobs = max([0, *(int(blob) + 1 for blob in part.blobs)])
+        blobs = int(rows.blobs.max(initial=-1)) + 1
+
+        given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
 
         def edit(old: ImageRow | None) -> ImageRow:
-            start = old or ImageRow(image, sample_index=image, position=position)
-            given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
-            return replace(start, blobs=max(start.blobs, blobs), **given)
+            if old is None:
+                return ImageRow(image, sample_index=image, position=position, blobs=blobs, **given)
+            return replace(old, blobs=max(old.blobs, blobs), **given)
 
         return edit
 
-    def _keep(self, part: Part, identity: tuple[str, str]) -> None:
-        part.row = replace(part.row, sha256=identity[0], mask_sha256=identity[1])
-        self._mine.setdefault(part.row.image, set()).update(part.keys())
-        self._touched.add(part.row.image)
-        self._buffer.append(part)
-        self._buffered_bytes += part.embeddings.nbytes
-        if self._buffered_bytes >= SEGMENT_BYTES:
+    def _keep(self, image: str, identity: tuple[str, str], rows: Rows, embeddings: NDArray[np.floating[Any]]) -> None:
+        if not self._pending.has_room(len(embeddings)):
             self._write_segment()
+        self._pending.add((image, *identity), rows, embeddings)
+        self._mine.setdefault(image, set()).update(rows.keys)
+        self._touched.add(image)
 
     def _require_clean(self) -> None:
         for image in self._touched:
@@ -243,13 +242,16 @@ class StoreWriter:
                 )
 
     def _write_segment(self) -> None:
-        if not self._buffer:
+        """Write what is pending as a segment; that it reaches the disk is waited for when it is committed."""
+        if not len(self._pending):
             return
-        make_folder(self.path / "segments")
-        self._segments.append(
-            write_segment(self.path / "segments", joined(self._buffer, self._base), self._base.fingerprint)
-        )
-        self._buffer, self._buffered_bytes = [], 0
+        folder = self.path / SEGMENTS
+        make_folder(folder)
+        entry, begun = begin_segment(folder, self._pending.rows(), self._base.fingerprint)
+        self._pending.clear()
+        thread = ThreadPoolExecutor(1)
+        self._segments.append((entry, thread.submit(begun.keep)))
+        thread.shutdown(wait=False)
 
 
 def _in_turn(steps: list[Edit], row: ImageRow | None) -> ImageRow:
@@ -259,13 +261,3 @@ def _in_turn(steps: list[Edit], row: ImageRow | None) -> ImageRow:
     for step in others:
         edited = step(edited)
     return edited
-
-
-def _require_empty(folder: Path) -> None:
-    """Refuse to put a store into a folder of something else."""
-    if folder.is_dir():
-        others = sorted(path.name for path in folder.iterdir() if path.name not in {"versions", "segments"})
-        if others:
-            raise StoreFormatError(
-                f"{folder}: a folder that holds {others[0]!r} and no store", expected="a folder that is not there yet"
-            )

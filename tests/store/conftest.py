@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +32,20 @@ def add_image(writer, number: int, blobs: int = 2, repeats: tuple[int, ...] = (0
     )
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, by its path within it."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def flip(file: Path, at: int) -> None:
+    """Flip one bit of a file; ``at`` counts from the end where it is below 0."""
+    with file.open("r+b") as stream:
+        stream.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+        byte = stream.read(1)[0]
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte ^ 1]))
+
+
 @pytest.fixture
 def make_store(tmp_path: Path) -> Callable[..., Store]:
     def make(images: int = 6, path: Path | None = None, **keywords) -> Store:
@@ -48,5 +64,21 @@ def helpers():
         dim, recipe = DIM, RECIPE
         add_image = staticmethod(add_image)
         vector = staticmethod(vector)
+        contents = staticmethod(contents)
+        flip = staticmethod(flip)
 
     return Helpers
+
+
+@pytest.fixture
+def measured() -> Callable[..., tuple]:
+    """Call something, and tell how many bytes Python and numpy held at once meanwhile."""
+
+    def call(what: Callable[[], object]) -> tuple:
+        tracemalloc.start()
+        try:
+            return what(), tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return call

@@ -104,11 +104,11 @@ def test_a_label_does_not_bring_old_content_back(make_store, helpers, monkeypatc
     store = make_store(1)
     commit = labels_module.commit
 
-    def first_someone_else(folder, base, change):
+    def first_someone_else(base, change):
         with create_store(store.path, helpers.recipe, helpers.dim) as writer:
             facts = {"sha256": "new", "label": "A"}
             writer.add("img_0000.png", [0], [0], helpers.vector(9, 0, 0)[None], facts=facts)
-        return commit(folder, base, change)
+        return commit(base, change)
 
     monkeypatch.setattr(labels_module, "commit", first_someone_else)
     assert relabel(store.path, [NewLabel("img_0000.png", label="Z")])[0] == 3

@@ -177,7 +177,7 @@ def test_a_label_changed_in_the_store_stays_until_the_data_change(tmp_path, help
 
 
 def test_segments_are_cut_by_size(tmp_path, helpers, monkeypatch):
-    monkeypatch.setattr(writer_module, "SEGMENT_BYTES", 200)
+    monkeypatch.setattr(writer_module, "SEGMENT_BYTES", 300)
     with create_store(tmp_path / "x.store", helpers.recipe, helpers.dim) as writer:
         for number in range(9):
             helpers.add_image(writer, number)
