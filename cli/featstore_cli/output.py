@@ -26,6 +26,7 @@ __all__ = [
     "plain_errors",
     "print_json",
     "print_lines",
+    "sized",
     "warn",
     "warn_of_names",
 ]
@@ -60,6 +61,16 @@ def warn(text: str) -> None:
 def counted(count: int, word: str) -> str:
     """Write ``1 image`` or ``2 images``."""
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def sized(count: int) -> str:
+    """Write a number of bytes."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def warn_of_names(match: NameMatch, store: Path) -> None:

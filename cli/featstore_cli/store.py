@@ -7,12 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from featstore_cli import compare, upkeep
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    name="store", help="Look at a store, its history and its labels.", no_args_is_help=True, rich_markup_mode=None
+    name="store",
+    help="Look at a store, verify, compare, pack, merge, label and tidy it; import and export embeddings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 StorePath = Annotated[Path, typer.Argument(help="The store.")]
@@ -94,6 +98,16 @@ def label(
         )
         return
     print_lines([f"{store}: version {version}, {counted(changed, 'image')} changed"])
+
+
+for command, name, summary, examples in (
+    (upkeep.verify, "verify", "Look at every file: checksums, structure, keys, numbers.", upkeep.VERIFY_EXAMPLES),
+    (compare.diff, "diff", "Compare two stores, or two versions of one.", compare.DIFF_EXAMPLES),
+    (upkeep.pack, "pack", "Write a store, or a part of it, as one HDF5 file.", upkeep.PACK_EXAMPLES),
+    (upkeep.merge, "merge", "Put several stores into a new one.", upkeep.MERGE_EXAMPLES),
+    (upkeep.vacuum, "vacuum", "Remove litter and old versions; many segments into few.", upkeep.VACUUM_EXAMPLES),
+):
+    app.command(name, short_help=summary, epilog=examples)(command)
 
 
 def _words(value: Any) -> str:
