@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Self, get_args, get_type_hints
 
 from featstore.errors import SettingError
 
@@ -174,6 +174,21 @@ class Recipe:
         plain: dict[str, Any] = json.loads(canonical_json(asdict(self)))
         return plain
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read back what `to_dict` returned: the same fingerprint, and settings to compute by.
+
+        Raises
+        ------
+        SettingError
+            If it is not the recipe of an extraction, or the crops or repeats of another version than this one makes.
+        """
+        recipe: Self = _read(cls, plain, "recipe")
+        for name, ours in (("crops", CropSettings), ("augmentation", AugmentationSettings)):
+            made_by = getattr(recipe, name).version
+            _require(made_by == ours.version, f"{name}.version is {made_by}", f"{ours.version}, all that is known here")
+        return recipe
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
@@ -189,12 +204,14 @@ def canonical_json(value: Any) -> str:
         If ``value`` holds something that JSON can't, or a number that is not finite.
     """
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
     except (TypeError, ValueError) as error:
         raise SettingError(
-            f"a recipe can't be written as JSON ({error})",
+            f"a recipe, or how it was computed, can't be written as JSON ({error})",
             expected="strings, finite numbers, booleans, lists and mappings of these",
         ) from error
+    return text
 
 
 def fingerprint(recipe: Mapping[str, Any]) -> str:
@@ -215,6 +232,30 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from _flatten(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", list(item) if isinstance(item, tuple) else item
+
+
+def _read(kind: type[Any], value: Any, where: str) -> Any:
+    """Check one value against the type that it is to have; fields of a dataclass must all be there, and no others."""
+    if is_dataclass(kind):
+        types = get_type_hints(kind)
+        names = [item.name for item in fields(kind)]
+        _require(isinstance(value, Mapping), f"{where} is {value!r}", "an object")
+        _require_fields(where, names, value)
+        return kind(**{name: _read(types[name], value[name], f"{where}.{name}") for name in names})
+    if parts := get_args(kind):
+        ok = isinstance(value, list | tuple) and len(value) == len(parts)
+        _require(ok, f"{where} is {value!r}", f"{len(parts)} numbers")
+        return tuple(_read(part, item, where) for part, item in zip(parts, value, strict=True))
+    _require(type(value) in {kind, *((int,) if kind is float else ())}, f"{where} is {value!r}", kind.__name__)
+    return value
+
+
+def _require_fields(where: str, names: list[str], there: Mapping[str, Any]) -> None:
+    for word, odd in (
+        ("no", [n for n in names if n not in there]),
+        ("an unknown", [n for n in there if n not in names]),
+    ):
+        _require(not odd, f"{where} has {word} field {odd[0]!r}" if odd else "", "the recipe of featstore extract")
 
 
 def _require(ok: bool, found: str, expected: str) -> None:

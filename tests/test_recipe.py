@@ -75,3 +75,63 @@ def test_every_field_of_cropping_counts(field):
 def test_settings_outside_their_range_are_refused(make):
     with pytest.raises(SettingError, match="expected"):
         make()
+
+
+def altered(**changes):
+    """The plain form of a recipe with fields set (dotted paths, ``__`` for a dot), or taken out where None."""
+    plain = Recipe(ENCODER).to_dict()
+    for path, value in changes.items():
+        *inner, last = path.split("__")
+        place = plain
+        for name in inner:
+            place = place[name]
+        place.pop(last, None)
+        if value is not None:
+            place[last] = value
+    return plain
+
+
+@given(
+    st.integers(-(2**70), 2**70),
+    st.integers(1, 99),
+    st.floats(0, 10) | st.integers(0, 10),
+    st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+)
+def test_a_recipe_is_read_back_as_it_was(seed, max_blobs, margin, fill):
+    recipe = Recipe(ENCODER, CropSettings(max_blobs=max_blobs, margin=margin, fill=fill), seed=seed)
+    again = Recipe.from_dict(recipe.to_dict())
+    assert again == recipe
+    assert again.fingerprint == recipe.fingerprint
+
+
+def test_every_field_is_read_back():
+    augmentation = {"noise_sigma": [0.0, 0.5], "rotation_deg": 90, "erase_probability": 1.0}
+    plain = altered(**{f"augmentation__{name}": value for name, value in augmentation.items()})
+    plain["encoder"] |= {"revision": "abc", "mean": [0.1, 0.2, 0.3], "version": 7}
+    assert Recipe.from_dict(plain).to_dict() == plain
+
+
+@pytest.mark.parametrize(
+    ("plain", "found"),
+    [
+        ({"encoder": {"name": "imported", "dim": 4}, "imported": {}}, "recipe has no field 'crops'"),
+        ({}, "recipe has no field 'encoder'"),
+        (altered(seed=None), "recipe has no field 'seed'"),
+        (altered(encoder__pooling=None), "recipe.encoder has no field 'pooling'"),
+        (altered(crops__shape="round"), "recipe.crops has an unknown field 'shape'"),
+        (altered(stitching={}), "recipe has an unknown field 'stitching'"),
+        (altered(crops__version=2), "crops.version is 2"),
+        (altered(augmentation__version=0), "augmentation.version is 0"),
+        (altered(crops="all"), "recipe.crops is 'all'"),
+        (altered(seed=1.5), "recipe.seed is 1.5"),
+        (altered(seed=True), "recipe.seed is True"),
+        (altered(crops__margin="wide"), "recipe.crops.margin is 'wide'"),
+        (altered(crops__fill=[0.5, 0.5]), r"recipe.crops.fill is \[0.5, 0.5\]"),
+        (altered(crops__fill=[0.5, 0.5, "0.5"]), "recipe.crops.fill is '0.5'"),
+        (altered(crops__margin=-1.0), "margin is -1.0"),
+        (altered(augmentation__noise_sigma=[0.3, 0.1]), "noise_sigma is"),
+    ],
+)
+def test_what_is_no_recipe_of_an_extraction_is_refused(plain, found):
+    with pytest.raises(SettingError, match=f"{found}.*expected"):
+        Recipe.from_dict(plain)
