@@ -56,6 +56,9 @@ def extract(
     fill: Annotated[
         str, typer.Option(help="Colour outside the tissue: three numbers from 0 to 1, or 'encoder'.")
     ] = "0.5,0.5,0.5",
+    dtype: Annotated[str, typer.Option(help="How embeddings are stored: float32, or float16 in half the space.")] = (
+        "float32"
+    ),
     as_json: JsonFlag = False,
 ) -> None:
     """Find tissue blobs, crop and augment them, embed the crops, and write the store.
@@ -86,7 +89,7 @@ def extract(
     crops = CropSettings(max_blobs, min_area, margin, colour or model.fill)
     recipe = Recipe(model.settings, crops, seed=seed)
     with (
-        create_store(store, recipe.to_dict(), model.settings.dim, operation="extract") as writer,
+        create_store(store, recipe.to_dict(), model.settings.dim, dtype=dtype, operation="extract") as writer,
         progress_bar("extract") as move,
     ):
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from featstore_cli import compare, upkeep
+from featstore_cli import compare, exchange, upkeep
+from featstore_cli.options import StorePath, VersionOption
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
 
 __all__ = ["app"]
@@ -18,11 +19,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-StorePath = Annotated[Path, typer.Argument(help="The store.")]
-VersionOption = Annotated[
-    int | None, typer.Option("--store-version", min=1, help="An earlier version.", show_default="newest")
-]
 
 
 def _nothing_changed(**_: Any) -> str:
@@ -105,6 +101,8 @@ for command, name, summary, examples in (
     (compare.diff, "diff", "Compare two stores, or two versions of one.", compare.DIFF_EXAMPLES),
     (upkeep.pack, "pack", "Write a store, or a part of it, as one HDF5 file.", upkeep.PACK_EXAMPLES),
     (upkeep.merge, "merge", "Put several stores into a new one.", upkeep.MERGE_EXAMPLES),
+    (exchange.import_, "import", "Make a store of embeddings in other formats.", exchange.IMPORT_EXAMPLES),
+    (exchange.export, "export", "Write AnnData, Parquet, npz, or HDF5 an image.", exchange.EXPORT_EXAMPLES),
     (upkeep.vacuum, "vacuum", "Remove litter and old versions; many segments into few.", upkeep.VACUUM_EXAMPLES),
 ):
     app.command(name, short_help=summary, epilog=examples)(command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featstore_cli import compare
+from featstore_cli.options import Choice, SplitOrAll, StorePath, VersionOption
 from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines, sized
 
 if TYPE_CHECKING:
@@ -44,11 +45,6 @@ Examples:
   featstore store vacuum embeddings.store                          (tells what it would remove)
   featstore store vacuum embeddings.store --apply
   featstore store vacuum embeddings.store --compact --keep-versions 1 --apply"""
-
-StorePath = Annotated[Path, typer.Argument(help="The store.")]
-VersionOption = Annotated[
-    int | None, typer.Option("--store-version", min=1, help="An earlier version.", show_default="newest")
-]
 
 
 def _nothing_changed(**_: Any) -> str:
@@ -112,7 +108,7 @@ def pack(
     repeats: Annotated[
         int | None, typer.Option(min=0, help="Augmented repeats up to this number.", show_default="all")
     ] = None,
-    split: Annotated[str, typer.Option(help="all, train or test.")] = "all",
+    split: Annotated[SplitOrAll, typer.Option(help="Only images of this split.")] = SplitOrAll.all,
     store_version: VersionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -120,9 +116,9 @@ def pack(
     from featstore.store import open_store
     from featstore.store import pack as write
 
-    target = out or store.with_suffix(".h5")
+    target = out or (store if store.name else store.resolve()).with_suffix(".h5")
     opened = open_store(store, store_version)
-    count = write(opened, target, repeats=repeats, split=split)
+    count = write(opened, target, repeats=repeats, split=split.value)
     size = target.stat().st_size
     if as_json:
         print_json({"packed": str(target), "version": opened.version, "embeddings": count, "bytes": size})
@@ -139,14 +135,14 @@ def merge(
     stores: Annotated[list[Path], typer.Argument(help="Stores of one recipe, folders or packed.")],
     into: Annotated[Path, typer.Option(help="The store to make.")],
     prefer: Annotated[
-        str | None, typer.Option(help="Who is right where they disagree: first or last.", show_default="an error")
+        Choice | None, typer.Option(help="Which is right where they disagree.", show_default="an error")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put several stores into a new one; conflicts are named."""
     from featstore.store import merge as put_together
 
-    done = put_together(stores, into, prefer=prefer)
+    done = put_together(stores, into, prefer=prefer.value if prefer else None)
     for text in done.conflicts[:20]:
         note(f"  {text}: the {prefer} was taken")
     if as_json:

@@ -83,7 +83,8 @@ def _lay_out(
     datasets: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any], hole: Hole | None, user_block: int
 ) -> Layout:
     pieces = _Pieces()
-    aligned = {"alignment_threshold": PAGE, "alignment_interval": PAGE}
+    align = PAGE if hole and hole.nbytes >= PAGE else 8
+    aligned = {"alignment_threshold": align, "alignment_interval": align}
     with h5py.File(pieces, "w", libver=("v110", "v110"), userblock_size=user_block, **aligned) as file:
         file.attrs.update(attributes)
         if hole:

@@ -157,9 +157,9 @@ def blob_table(
 
 
 def _places(segments: Sequence[Segment], images: ImageTable, *, everything: bool) -> tuple[list[bytes], Column]:
-    """Sort the names of images that count, and place each segment's images, one after the other, among them.
+    """Sort the names of images that have rows and count, and place each segment's images, in turn, among them.
 
-    A place is -1 where the image has other content now, or is left out.
+    A place is -1 where the image has no rows anywhere, has other content now, or is left out.
     """
     there = {name: _texts([segment.images[name] for segment in segments]) for name in IDENTITY_COLUMNS}
     missing = len(images)
@@ -169,13 +169,21 @@ def _places(segments: Sequence[Segment], images: ImageTable, *, everything: bool
         live &= ~np.append(images.left_out, True)[row]
     for name in ("sha256", "mask_sha256"):
         live[live] = images.plain[name][row[live]] == there[name][live]
+    pointed = np.concatenate([np.zeros(0, dtype=np.bool_), *map(_with_rows, segments)])
     used = np.zeros(missing, dtype=np.bool_)
-    used[row[live]] = True
+    used[row[live & pointed]] = True
     names = images.plain["image"][used].tolist()
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.full(missing + 1, -1, dtype=np.int32)
     rank[np.flatnonzero(used)[order]] = np.arange(len(names), dtype=np.int32)
     return [names[place] for place in order], np.where(live, rank[row], -1).astype(np.int32)
+
+
+def _with_rows(segment: Segment) -> NDArray[np.bool_]:
+    """Tell which images of a segment have rows in it."""
+    pointed = np.zeros(len(segment.images["image"]), dtype=np.bool_)
+    pointed[segment.image] = True
+    return pointed
 
 
 def _texts(columns: Sequence[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:

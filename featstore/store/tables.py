@@ -6,7 +6,7 @@ that there are never more than a logarithm of them, and each row is written anew
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import StoreFormatError
-from featstore.store.columns import ImageTable, decoded, encoded
+from featstore.store.columns import ImageTable
 from featstore.store.container import FileEntry, read_container, write_container
 from featstore.store.files import RESTORE
 from featstore.store.segments import SegmentEntry
 
-__all__ = ["Table", "TableEntry", "add_up", "read_table", "settle", "write_table"]
+__all__ = ["SegmentList", "Table", "TableEntry", "add_up", "read_table", "settle", "write_table"]
 
 FOLDER = "tables"
+_HEXADECIMAL = np.isin(np.arange(256), list(b"0123456789abcdef"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,45 @@ class TableEntry(FileEntry):
         return self.segments + self.images
 
 
+@dataclass(frozen=True, eq=False)
+class SegmentList:
+    """Segments in the order in which they were committed, as columns: entries are made when they are asked for.
+
+    Attributes
+    ----------
+    sha256 : ndarray of shape (n,), bytes
+    bytes, rows : ndarray of shape (n,), int64
+    """
+
+    sha256: NDArray[np.bytes_]
+    bytes: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, entries: Sequence[SegmentEntry]) -> SegmentList:
+        """Make columns of entries."""
+        sizes, rows = (np.array([getattr(entry, name) for entry in entries], dtype="<i8") for name in ("bytes", "rows"))
+        return cls(np.array([entry.sha256.encode() for entry in entries], dtype="S64"), sizes, rows)
+
+    @classmethod
+    def joined(cls, lists: Sequence[SegmentList]) -> SegmentList:
+        """Put lists one after the other."""
+        return cls(*(np.concatenate([getattr(part, name) for part in lists]) for name in ("sha256", "bytes", "rows")))
+
+    def __len__(self) -> int:
+        return len(self.sha256)
+
+    def entries(self) -> tuple[SegmentEntry, ...]:
+        """Make the entries; a segment that is listed twice counts once."""
+        digests = [digest.decode() for digest in self.sha256.tolist()]
+        return tuple(dict.fromkeys(map(SegmentEntry, digests, self.bytes.tolist(), self.rows.tolist())))
+
+
 @dataclass(frozen=True)
 class Table:
-    """Segments in the order in which they were committed, and rows of images."""
+    """Segments, and rows of images."""
 
-    segments: tuple[SegmentEntry, ...]
+    segments: SegmentList
     images: ImageTable
 
     @property
@@ -51,11 +86,10 @@ class Table:
         return len(self.segments) + len(self.images)
 
 
-def add_up(tables: Iterable[Table]) -> Table:
-    """Add tables up, the earlier first; a segment that is listed twice counts once."""
-    parts = list(tables)
-    segments = dict.fromkeys(entry for part in parts for entry in part.segments)
-    return Table(tuple(segments), ImageTable.merged([part.images for part in parts]))
+def add_up(tables: Sequence[Table]) -> Table:
+    """Add tables up, the earlier first."""
+    segments = SegmentList.joined([table.segments for table in tables])
+    return Table(segments, ImageTable.merged([table.images for table in tables]))
 
 
 def settle(store: Path, fingerprint: str, before: Sequence[TableEntry], new: Table) -> tuple[TableEntry, ...]:
@@ -75,9 +109,7 @@ def write_table(store: Path, table: Table, fingerprint: str) -> TableEntry:
         If it can't be written.
     """
     datasets: dict[str, NDArray[Any]] = {
-        "segments/sha256": encoded([entry.sha256 for entry in table.segments]),
-        "segments/bytes": np.array([entry.bytes for entry in table.segments], dtype="<i8"),
-        "segments/rows": np.array([entry.rows for entry in table.segments], dtype="<i8"),
+        f"segments/{name}": getattr(table.segments, name) for name in ("sha256", "bytes", "rows")
     }
     datasets |= table.images.to_datasets()
     entry = write_container(store / FOLDER, "table", {"fingerprint": fingerprint}, datasets)
@@ -107,17 +139,17 @@ def read_table(store: Path, entry: TableEntry, fingerprint: str) -> Table:
     return Table(segments, images)
 
 
-def _segments(datasets: dict[str, NDArray[Any]], path: Path) -> tuple[SegmentEntry, ...]:
+def _segments(datasets: dict[str, NDArray[Any]], path: Path) -> SegmentList:
     try:
-        digests = decoded(datasets["segments/sha256"])
-        sizes, rows = (datasets[f"segments/{name}"] for name in ("bytes", "rows"))
-        if sizes.dtype != np.int64 or rows.dtype != np.int64 or not sizes.shape == rows.shape == (len(digests),):
-            raise ValueError("columns of segments that don't fit together")
-        if not all(map(is_digest, digests)) or min([*sizes.tolist(), *rows.tolist()], default=1) < 1:
-            raise ValueError("a segment without rows, or without a digest")
-    except (KeyError, ValueError) as error:
-        raise StoreFormatError(f"{path}: not readable as a table ({error})", remedy=RESTORE) from error
-    return tuple(map(SegmentEntry, digests, sizes.tolist(), rows.tolist()))
+        digests, sizes, rows = (datasets[f"segments/{name}"] for name in ("sha256", "bytes", "rows"))
+    except KeyError as error:
+        raise StoreFormatError(f"{path}: not readable as a table (no {error})", remedy=RESTORE) from error
+    fit = digests.ndim == 1 and digests.dtype == "S64" and digests.shape == sizes.shape == rows.shape
+    if not fit or not sizes.dtype == rows.dtype == np.int64 or min(sizes.min(initial=1), rows.min(initial=1)) < 1:
+        raise StoreFormatError(f"{path}: columns of segments that don't fit together", remedy=RESTORE)
+    if not _HEXADECIMAL[digests.view(np.uint8)].all():
+        raise StoreFormatError(f"{path}: a segment without a digest", remedy=RESTORE)
+    return SegmentList(digests, sizes, rows)
 
 
 def is_digest(text: object) -> bool:

@@ -107,7 +107,7 @@ def vacuum(
     StoreWriteError
         If something can't be written or removed.
     """
-    if grace_s < 0 or (keep_versions is not None and keep_versions < 1):
+    if not grace_s >= 0 or (keep_versions is not None and keep_versions < 1):
         raise SettingError(f"grace_s {grace_s}, keep_versions {keep_versions}", expected="0 or more, and 1 or more")
     store = Path(path)
     newest = read_version(store)
@@ -160,12 +160,12 @@ def _compact(newest: Version, *, apply: bool) -> tuple[int, int]:
     chosen = _worth_it(entries, live)
     rows = np.flatnonzero(np.isin(stored.index.file, chosen))
     needed = -(-len(rows) * stored.row_bytes // SEGMENT_BYTES)
-    smaller = 2 * len(rows) * stored.row_bytes < sum(entries[number].bytes for number in chosen)
-    if not len(rows) or (needed >= len(chosen) and not smaller):
+    smaller = 2 * len(rows) < sum(entries[number].rows for number in chosen)
+    boxed = _with_boxes([segments[number] for number in chosen], stored.index)
+    if not chosen or (needed >= len(chosen) and not smaller) or (len(boxed) and not len(rows)):
         return len(entries), newest.number
     if not apply:
         return len(entries) - len(chosen) + needed, newest.number
-    boxed = _with_boxes([segments[number] for number in chosen], stored.index)
     new = write_segments(newest.store / SEGMENTS, stored, rows, newest.fingerprint, boxed)
     gone = frozenset(entries[number] for number in chosen)
     state = commit(newest, Change("compact", tuple(new), replaces=gone, how={"segments": [len(gone), len(new)]}))
@@ -188,7 +188,7 @@ def _worth_it(entries: tuple[SegmentEntry, ...], live: NDArray[np.intp]) -> list
 def _expired(store: Path, numbers: list[int], keep: int, before: float) -> list[int]:
     """Choose the oldest versions that are beyond those to keep; a version is as old as the one after it."""
     expired = []
-    for number, following in pairwise(numbers[: len(numbers) - keep + 1]):
+    for number, following in pairwise(numbers[: max(0, len(numbers) - keep + 1)]):
         if _Seen.of(version_path(store, following)).modified > before:
             break
         expired.append(number)
@@ -199,7 +199,7 @@ def _needed(store: Path, numbers: Iterable[int]) -> set[Path]:
     """Collect the files that versions list; each table is read once."""
     versions = [read_version(store, number) for number in numbers]
     tables = {table: version.fingerprint for version in versions for table in version.tables}
-    segments = (read_table(store, table, fingerprint).segments for table, fingerprint in tables.items())
+    segments = (read_table(store, table, fingerprint).segments.entries() for table, fingerprint in tables.items())
     listed = {store / SEGMENTS / segment.file for part in segments for segment in part}
     return listed | {store / TABLES / table.file for table in tables}
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from featstore.errors import FeatstoreError
+from featstore.errors import FeatstoreError, StoreNotFoundError
 from featstore.store.columns import ImageTable
 from featstore.store.container import Container, read_container
 from featstore.store.index import KeyIndex
@@ -68,6 +68,8 @@ class Verification:
         """Take down problems of a file; an error that ends the search is one of them."""
         try:
             self.problems.extend(Problem(str(file), text) for text in found)
+        except StoreNotFoundError:
+            raise
         except FeatstoreError as error:
             self.problems.append(Problem(str(file), str(error)))
 
@@ -123,7 +125,7 @@ def _verify_folder(store: Path, version: int | None, done: Verification) -> None
 def _table_problems(state: Version, entry: TableEntry, segments: dict[SegmentEntry, Version]) -> Iterator[str]:
     """Look at a table, and note the segments that it lists."""
     table = read_table(state.store, entry, state.fingerprint)
-    segments.update((listed, state) for listed in table.segments)
+    segments.update((listed, state) for listed in table.segments.entries())
     yield from _structure_problems(read_container(state.store / TABLES / entry.file, "table", entry))
 
 

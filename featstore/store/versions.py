@@ -25,7 +25,7 @@ from featstore.store.files import create_exclusively, make_folder, open_regular,
 from featstore.store.images import ImageRow, check_row
 from featstore.store.segments import Segment, SegmentEntry, read_segment
 from featstore.store.tables import FOLDER as TABLES
-from featstore.store.tables import Table, TableEntry, add_up, is_digest, read_table, settle, write_table
+from featstore.store.tables import SegmentList, Table, TableEntry, add_up, is_digest, read_table, settle, write_table
 
 __all__ = [
     "FOLDERS",
@@ -103,14 +103,14 @@ class Version:
         """Every image, those that are left out among them."""
         return self._table.images
 
-    @property
+    @cached_property
     def segments(self) -> tuple[SegmentEntry, ...]:
         """The segments, in the order in which they were committed."""
-        return self._table.segments
+        return self._table.segments.entries()
 
     @cached_property
     def _table(self) -> Table:
-        nothing = Table((), ImageTable.from_rows([]))
+        nothing = Table(SegmentList.of([]), ImageTable.from_rows([]))
         return add_up([nothing, *(read_table(self.store, entry, self.fingerprint) for entry in self.tables)])
 
     def read_segments(self) -> list[Segment]:
@@ -153,14 +153,34 @@ def version_path(store: Path, number: int) -> Path:
 
 def version_numbers(store: Path) -> list[int]:
     """Numbers of the version files there, ascending."""
+    return sorted(number for number in map(_number, _names(store)) if number)
+
+
+def _newest(store: Path) -> int:
+    """Tell the number of the newest version file, 0 where there is none; of ten thousand names few are looked at."""
+    names = _names(store)
+    while names:
+        last = max(names)
+        if number := _number(last):
+            return number
+        names.remove(last)
+    return 0
+
+
+def _number(name: str) -> int:
+    """Read the number in the name of a version file, 0 for other names."""
+    stem = name.removesuffix(".json")
+    number = int(stem) if stem != name and stem.isascii() and stem.isdigit() else 0
+    return number if name == f"{number:08d}.json" else 0
+
+
+def _names(store: Path) -> list[str]:
     try:
-        names = os.listdir(store / VERSIONS)  # noqa: PTH208 - ten thousand paths would take ten times as long
+        return os.listdir(store / VERSIONS)  # noqa: PTH208 - ten thousand paths would take ten times as long
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise StoreFormatError(f"{store}: can't be read now ({error.strerror})") from error
-    stems = (name[:-5] for name in names if name.endswith(".json"))
-    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit() and stem == f"{int(stem):08d}")
 
 
 def read_version(store: Path, number: int | None = None) -> Version:
@@ -179,16 +199,16 @@ def read_version(store: Path, number: int | None = None) -> Version:
             expected="the folder of a store",
             remedy=f"Make one of it with: featstore store merge {store} --into NAME.store",
         )
-    numbers = version_numbers(store)
-    if not numbers:
+    newest = _newest(store)
+    if not newest:
         raise StoreNotFoundError(
             f"{store}: no store there" if not store.exists() else f"{store}: a folder that holds no version of a store",
             remedy="Name an existing store, or make one with: featstore extract",
         )
-    number = numbers[-1] if number is None else number
-    if number not in numbers:
-        raise StoreNotFoundError(f"{store}: no version {number}", expected=f"{numbers[0]} to {numbers[-1]}")
+    number = newest if number is None else number
     path = version_path(store, number)
+    if not path.exists():
+        raise StoreNotFoundError(f"{store}: no version {number}", expected=f"{version_numbers(store)[0]} to {newest}")
     body = _read_body(path, number)
     try:
         tables = tuple(TableEntry(**{name: value[name] for name in _ENTRY}) for value in body["tables"])
@@ -278,7 +298,7 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
 def _is_newest(base: Version) -> bool:
     """Tell whether a version is the newest still: another may have followed, and a vacuum have removed them both."""
     if base.number == 0:
-        return not version_numbers(base.store)
+        return not _newest(base.store)
     return version_path(base.store, base.number).exists() and not version_path(base.store, base.number + 1).exists()
 
 
@@ -297,6 +317,8 @@ def nothing_yet(store: Path, recipe: Mapping[str, Any], dim: int, dtype: str) ->
     StoreFormatError
         If something else is in the folder.
     """
+    if store.is_file():
+        raise StoreFormatError(f"{store}: a file", expected="a folder, or nothing yet")
     others = sorted(path.name for path in store.iterdir() if path.name not in FOLDERS) if store.is_dir() else []
     if others:
         raise StoreFormatError(
@@ -326,7 +348,7 @@ def require_recipe(version: State, asked: State) -> None:
 
 
 def _apply(base: Version, change: Change, rows: Sequence[ImageRow]) -> Version:
-    new = Table(change.segments, ImageTable.from_rows(rows))
+    new = Table(SegmentList.of(change.segments), ImageTable.from_rows(rows))
     tables: tuple[TableEntry, ...]
     if change.replaces:
         tables = (write_table(base.store, _replaced(base, change, new), base.fingerprint),)
@@ -350,14 +372,14 @@ def _replaced(base: Version, change: Change, new: Table) -> Table:
             remedy="Run the same command again.",
         )
     segments: list[SegmentEntry] = []
-    waiting = list(new.segments)
+    waiting = list(change.segments)
     for entry in base.segments:
         if entry in change.replaces:
             segments.extend(waiting)
             waiting = []
         else:
             segments.append(entry)
-    return Table(tuple(segments), ImageTable.merged([base.images, new.images]))
+    return Table(SegmentList.of(segments), ImageTable.merged([base.images, new.images]))
 
 
 def _restore(number: int) -> str:

@@ -6,7 +6,7 @@ import importlib
 import os
 import platform
 
-BENCHMARKS = ("startup",)
+BENCHMARKS = ("startup", "store_read", "store_write", "store_append", "store_open")
 
 
 def main() -> None:

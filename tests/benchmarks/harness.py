@@ -1,19 +1,24 @@
-"""Whole commands timed in turn, A B A B ..., and compared pair by pair, so that a drifting machine cancels out."""
+"""Two things timed in turn, A B A B ..., and compared pair by pair, so that a drifting machine cancels out."""
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Ratio", "compare", "table"]
+__all__ = ["Ratio", "compare", "in_turn", "probe", "ratio", "speed", "table"]
+
+Measure = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median seconds of two commands, and the median of their paired ratios with its range."""
+    """Median seconds of two things, and the median of their paired ratios with its range."""
 
     name: str
     seconds: float
@@ -25,21 +30,45 @@ class Ratio:
 
 
 def compare(name: str, command: Sequence[str], against: Sequence[str], *, reach: str, runs: int = 7) -> Ratio:
-    """Time two commands in turn, after a run of each that is not counted."""
-    _seconds(command), _seconds(against)
-    pairs = [(_seconds(command), _seconds(against)) for _ in range(runs)]
-    ratios = sorted(ours / theirs for ours, theirs in pairs)
-    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return Ratio(name, ours, theirs, statistics.median(ratios), ratios[0], ratios[-1], reach)
+    """Time two commands in turn, after a run of each that is not counted; ratio of ours to theirs, in seconds."""
+    pairs = in_turn(lambda: _seconds(command), lambda: _seconds(against), runs)
+    return ratio(name, pairs, [ours / theirs for ours, theirs in pairs], reach)
 
 
-def table(rows: Sequence[Ratio]) -> str:
+def speed(name: str, ours: Measure, theirs: Measure, *, reach: str, runs: int = 7, scale: float = 1.0) -> Ratio:
+    """Compare two measures in turn by their speed: 0.9 is nine tenths as fast as what we compare with.
+
+    ``scale`` is how many times the work of theirs ours does.
+    """
+    pairs = [(mine, scale * other) for mine, other in in_turn(ours, theirs, runs)]
+    return ratio(name, pairs, [other / mine for mine, other in pairs], reach)
+
+
+def in_turn(ours: Measure, theirs: Measure, runs: int) -> list[tuple[float, float]]:
+    """Take two measures in turn, after one of each that is not counted."""
+    ours(), theirs()
+    return [(ours(), theirs()) for _ in range(runs)]
+
+
+def probe(name: str, *arguments: object) -> dict[str, Any]:
+    """Run one of the functions of `tests.benchmarks.probe` in a process of its own, and return what it measured."""
+    command = [sys.executable, "-m", "tests.benchmarks.probe", name, *map(str, arguments)]
+    measured: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return measured
+
+
+def table(rows: Sequence[Ratio], ratio: str = "ratio") -> str:
     """Lay rows out as a Markdown table."""
-    lines = ["| what | ours (s) | against (s) | ratio (range) | reach |", "| --- | ---: | ---: | --- | --- |"]
+    lines = [f"| what | ours (s) | against (s) | {ratio} (range) | reach |", "| --- | ---: | ---: | --- | --- |"]
     for row in rows:
-        ratio = f"{row.ratio:.2f} ({row.low:.2f} to {row.high:.2f})"
-        lines.append(f"| {row.name} | {row.seconds:.2f} | {row.against:.2f} | {ratio} | {row.reach} |")
+        spread = f"{row.ratio:.2f} ({row.low:.2f} to {row.high:.2f})"
+        lines.append(f"| {row.name} | {row.seconds:.3g} | {row.against:.3g} | {spread} | {row.reach} |")
     return "\n".join(lines)
+
+
+def ratio(name: str, pairs: Sequence[tuple[float, float]], ratios: Sequence[float], reach: str) -> Ratio:
+    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return Ratio(name, ours, theirs, statistics.median(ratios), min(ratios), max(ratios), reach)
 
 
 def _seconds(command: Sequence[str]) -> float:

@@ -46,6 +46,19 @@ def flip(file: Path, at: int) -> None:
         stream.write(bytes([byte ^ 1]))
 
 
+def said_by(path: Path, version: int | None = None) -> tuple:
+    """All that a version of a store says, in plain types that compare; the numbers bit for bit."""
+    store = open_store(path, version)
+    images = {name: store.images[name] for name in store.images}
+    return store.keys.tolist(), store.embeddings().tobytes(), store.blobs.tolist(), images, store.repeats
+
+
+def append(path: Path, image: str, value: float, **said) -> None:
+    """Commit two blobs of an image, all their numbers the same."""
+    with create_store(path, RECIPE, DIM) as writer:
+        writer.add(image, [0, 1], [0, 0], np.full((2, DIM), value), **said)
+
+
 @pytest.fixture
 def make_store(tmp_path: Path) -> Callable[..., Store]:
     def make(images: int = 6, path: Path | None = None, **keywords) -> Store:
@@ -66,6 +79,8 @@ def helpers():
         vector = staticmethod(vector)
         contents = staticmethod(contents)
         flip = staticmethod(flip)
+        said_by = staticmethod(said_by)
+        append = staticmethod(append)
 
     return Helpers
 
@@ -82,3 +97,15 @@ def measured() -> Callable[..., tuple]:
             tracemalloc.stop()
 
     return call
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Callable[[int], Path]:
+    """Make a store of so many segments, each with an image of its own."""
+
+    def make(count: int) -> Path:
+        for number in range(count):
+            append(tmp_path / "many.store", f"{number:03d}", number)
+        return tmp_path / "many.store"
+
+    return make

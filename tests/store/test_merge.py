@@ -129,9 +129,8 @@ def test_each_conflict_is_named_and_the_preferred_store_is_right(make, tmp_path,
         images = ["01.png"]
         np.testing.assert_array_equal(merged.embeddings(images=images), source.embeddings(images=images))
         kept, given = merged.images["01.png"], source.images["01.png"]
-        assert (kept.identity, kept.label, kept.split, kept.group) == (
-            given.identity, given.label, given.split, given.group
-        )
+        for field in ("identity", "label", "split", "group"):
+            assert getattr(kept, field) == getattr(given, field)
         assert len(merged) == 12
         assert verify(merged.path).ok
 

@@ -1,0 +1,238 @@
+"""Importing embeddings that people already have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import DataError, SettingError, StoreNotFoundError
+from featstore.recipe import fingerprint
+from featstore.store.exchange.batches import Batch, Header, Options, Source
+from featstore.store.exchange.reader import Reader
+from featstore.store.exchange.sources import find_sources
+from featstore.store.reader import open_store
+from featstore.store.writer import StoreWriter, create_store
+
+__all__ = ["ImportReport", "import_embeddings"]
+
+FIELDS = ("embeddings", "image", "blob", "repeat", "label", "split", "group")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What was imported.
+
+    Attributes
+    ----------
+    store : Path
+    version : int
+        Of the store, now.
+    fingerprint : str
+    format : str
+    files, images, embeddings, dim : int
+    """
+
+    store: Path
+    version: int
+    fingerprint: str
+    format: str
+    files: int
+    images: int
+    embeddings: int
+    dim: int
+
+
+def import_embeddings(
+    sources: str | Path | Sequence[str | Path],
+    target: str | Path,
+    *,
+    format: str = "auto",
+    encoder: str | None = None,
+    split: str | None = None,
+    dtype: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tile_px: int | None = None,
+    keep_recipe: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Make a store of embeddings in other formats, or append them to one of the same recipe, as one version.
+
+    Parameters
+    ----------
+    sources : path or sequence of paths
+        Files, or folders of them.
+    target : path
+        The store.
+    format : {"auto", "npz", "slides", "parquet", "h5ad"}
+        By the files' names where it is ``auto``. ``slides`` is one HDF5 file an image, as CLAM, TRIDENT and STAMP
+        write them.
+    encoder : str, optional
+        What made the embeddings; by default as the files name it, or else ``imported``. It is part of the recipe.
+    split : {"train", "test"}, optional
+        Of images for which the files name none; by default ``train`` for those with a label, ``test`` for others.
+    dtype : {"float32", "float16"}, optional
+        How they are stored; by default as the store there, or as the files have them.
+    columns : mapping, optional
+        For fields (``image``, ``blob``, ``repeat``, ``label``, ``split``, ``group``, ``embeddings``) that the files
+        call otherwise, what they call them. For AnnData ``embeddings`` is a member of ``obsm`` instead of X.
+    tile_px : int, optional
+        Side of a tile in pixels, for slides that don't say: corners become boxes with it.
+    keep_recipe : bool
+        Take the recipe that featstore's own export carries, so that the fingerprint stays. Only for embeddings that
+        nobody has changed since.
+    progress : callable, optional
+        Called with the embeddings done and those there are.
+
+    Returns
+    -------
+    ImportReport
+
+    Raises
+    ------
+    DataError
+        If a file can't be used; the message names it. Nothing is imported then.
+    RecipeMismatchError
+        If the store there has another recipe.
+    """
+    options = _options(columns, tile_px)
+    chosen, found = find_sources([sources] if isinstance(sources, (str, Path)) else sources, format)
+    with Reader(chosen.name) as reader:
+        headers = [reader.header(source, options) for source in found]
+        header = _agreed(found, headers, encoder)
+        recipe = _kept(header, found[0]) if keep_recipe else _recipe(header, encoder)
+        known = _Known(split)
+        stored = dtype or _type(Path(target), headers)
+        with create_store(target, recipe, header.dim, dtype=stored, operation="import") as writer:
+            writer.how = {"import": {"format": chosen.name, "files": len(found)}}
+            known.there = writer.images
+            rows = sum(one.rows for one in headers)
+            for source in found:
+                for batch in reader.read(source, options):
+                    _add(writer, batch, known, source)
+                    if progress:
+                        progress(known.embeddings, rows)
+            with _naming(", ".join(str(source.path) for source in found[:3])):
+                version = writer.commit()
+    return ImportReport(
+        Path(target),
+        version,
+        fingerprint(recipe),
+        chosen.name,
+        len(found),
+        len(known.said),
+        known.embeddings,
+        header.dim,
+    )
+
+
+@dataclass
+class _Known:
+    """What was said of images so far, and how many embeddings of each were numbered."""
+
+    split: str | None
+    there: Container[str] = ()
+    embeddings: int = 0
+    said: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    numbered: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def facts(self, batch: Batch) -> tuple[str | None, ...]:
+        """Tell label, split and group of a batch's image, unless files contradict each other; None changes nothing."""
+        said = (batch.label, batch.split, batch.group)
+        first = self.said.setdefault(batch.image, said)
+        if said != first:
+            pairs = zip(("label", "split", "group"), first, said, strict=True)
+            name, one, other = next(pair for pair in pairs if pair[1] != pair[2])
+            raise DataError(f"{name} of image {batch.image!r} is {one!r} in one row and {other!r} in another")
+        label, split, group = said
+        if not split and batch.image not in self.there:
+            split = self.split or ("train" if label else "test")
+        return label or None, split or None, group or None
+
+    def keys(self, batch: Batch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Tell blobs and repeats; without blobs, an image's rows of one repeat are numbered in their order."""
+        repeats = np.zeros(len(batch.embeddings), dtype=np.int32) if batch.repeat is None else batch.repeat
+        if batch.blob is not None:
+            return batch.blob, repeats
+        blobs = np.empty(len(repeats), dtype=np.int32)
+        for repeat in np.unique(repeats).tolist():
+            rows = np.flatnonzero(repeats == repeat)
+            first = self.numbered.get((batch.image, repeat), 0)
+            blobs[rows] = np.arange(first, first + len(rows))
+            self.numbered[batch.image, repeat] = first + len(rows)
+        return blobs, repeats
+
+
+def _add(writer: StoreWriter, batch: Batch, known: _Known, source: Source) -> None:
+    with _naming(source.path):
+        blobs, repeats = known.keys(batch)
+        label, split, group = known.facts(batch)
+        boxes = () if batch.boxes is None else batch.boxes
+        writer.add(batch.image, blobs, repeats, batch.embeddings, label=label, split=split, group=group, boxes=boxes)
+    known.embeddings += len(blobs)
+
+
+@contextmanager
+def _naming(where: str | Path) -> Iterator[None]:
+    """Put the file's name before what a store says of its rows."""
+    try:
+        yield
+    except (DataError, SettingError) as error:
+        raise DataError(f"{where}: {error.found}", expected=error.expected, remedy=error.remedy) from error
+
+
+def _options(columns: Mapping[str, str] | None, tile_px: int | None) -> Options:
+    unknown = sorted(set(columns or {}) - set(FIELDS))
+    if unknown:
+        raise SettingError(f"no field {unknown[0]!r}", expected=", ".join(FIELDS))
+    if tile_px is not None and tile_px < 1:
+        raise SettingError(f"tile_px is {tile_px}", expected="1 or more")
+    return Options(dict(columns or {}), tile_px)
+
+
+def _agreed(sources: Sequence[Source], headers: Sequence[Header], encoder: str | None) -> Header:
+    """Take what all files say, or name two that differ."""
+    plain = [replace(header, encoder=header.encoder or encoder or "", rows=0, dtype="") for header in headers]
+    for source, header in zip(sources, plain, strict=True):
+        for name in ("dim", "encoder", "facts", "recipe"):
+            ours, theirs = getattr(header, name), getattr(plain[0], name)
+            if ours != theirs:
+                raise DataError(
+                    f"{source.path}: {name} is {ours!r}, in {sources[0].path} {theirs!r}",
+                    expected="files of one extraction",
+                    remedy="Import them into stores of their own.",
+                )
+    return headers[0]
+
+
+def _recipe(header: Header, encoder: str | None) -> dict[str, Any]:
+    """Say what is known of how the embeddings were computed, and nothing of the files they came in."""
+    origin = (header.recipe or {}).get("encoder")
+    named = origin.get("name") if isinstance(origin, Mapping) else origin
+    name = encoder or header.encoder or (named if isinstance(named, str) else "") or "imported"
+    earlier = (header.recipe or {}).get("imported")
+    facts = earlier if isinstance(earlier, Mapping) else header.facts
+    return {"encoder": {"name": name, "dim": header.dim}, "imported": {**facts, "version": 1}}
+
+
+def _kept(header: Header, source: Source) -> dict[str, Any]:
+    if not header.recipe:
+        raise DataError(f"{source.path}: carries no recipe", expected="a file that featstore exported")
+    return dict(header.recipe)
+
+
+def _type(target: Path, headers: Sequence[Header]) -> str:
+    """Store half precision where all files have it; into a store of single precision it goes without loss."""
+    wanted = "float16" if all(header.dtype == "float16" for header in headers) else "float32"
+    try:
+        there = open_store(target).dtype
+    except StoreNotFoundError:
+        return wanted
+    return there if wanted == "float16" else wanted
