@@ -13,8 +13,8 @@ from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, pr
 if TYPE_CHECKING:
     from featstore.recipe import Recipe
     from featstore.store import Store
-    from featstore.store.cosines import CosineSummary
-    from featstore.store.diff import Listed, Side, StoreDiff
+    from featstore.store.compare.cosines import CosineSummary
+    from featstore.store.compare.diff import Listed, Side, StoreDiff
 
 __all__ = [
     "DIFF_EXAMPLES",
@@ -66,8 +66,8 @@ def diff(
     as_json: JsonFlag = False,
 ) -> None:
     """Compare two stores, or two versions of one: recipe, keys, images, labels, and the embeddings of shared keys."""
-    from featstore.store.diff import diff as compare
-    from featstore.store.diff import open_pair
+    from featstore.store.compare.diff import diff as compare
+    from featstore.store.compare.diff import open_pair
 
     found = compare(*open_pair(a, b, version_a, version_b))
     if as_json:
@@ -98,7 +98,7 @@ def deep(
     from featstore.encoders import load_encoder
     from featstore.errors import DataError
     from featstore.extract import reembed
-    from featstore.store.sample import check_sample, sample_keys
+    from featstore.store.compare.sample import check_sample, sample_keys
 
     wanted, dataset = _recipe(store).encoder, find_dataset(data)
     revision = wanted.revision or None if weights is None else None
@@ -133,7 +133,7 @@ def _recipe(store: Store) -> Recipe:
 
 def deep_lines(result: dict[str, Any]) -> Iterator[str]:
     """Write what `deep` returned for people; problems are not among the lines."""
-    from featstore.store.cosines import written
+    from featstore.store.compare.cosines import written
 
     where = f"{result['how'].get('device')}, {result['how'].get('precision')}"
     yield f"{counted(result['sample'], 'embedding')} made again ({where}), {result['identical']} bit-identical"
@@ -198,7 +198,7 @@ def _cosine_lines(found: StoreDiff) -> Iterator[str]:
 
 
 def _summary_lines(cosines: CosineSummary) -> Iterator[str]:
-    from featstore.store.cosines import written
+    from featstore.store.compare.cosines import written
 
     yield f"compared: {counted(cosines.count, 'embedding')} of the same content, {cosines.identical} identical"
     if cosines.undefined:

@@ -67,7 +67,7 @@ def fit(
 
     from featstore.errors import LabelError
     from featstore.store import open_store
-    from featstore.store.files import check_target
+    from featstore.store.disk.files import check_target
     from featstore.toolkit import m4, m5, save_model
 
     started = time.perf_counter()

@@ -33,7 +33,7 @@ def _interrupted(out: Path, **_: Any) -> str:
 
 
 def _check_targets(out: Path, submission: Path | None, model: Path) -> None:
-    from featstore.store.files import check_target
+    from featstore.store.disk.files import check_target
 
     targets = [path for path in (out, submission) if path is not None]
     for path in targets:

@@ -3,11 +3,11 @@
 from featstore.store.bags import Bag, Bags, Instances
 from featstore.store.images import ImageRow
 from featstore.store.labels import NameMatch, NewLabel, match_names, relabel
-from featstore.store.merge import Merge, merge
-from featstore.store.pack import pack
 from featstore.store.reader import Store, open_store
-from featstore.store.vacuum import Vacuum, vacuum
-from featstore.store.verify import Problem, Verification, verify
+from featstore.store.upkeep.merge import Merge, merge
+from featstore.store.upkeep.pack import pack
+from featstore.store.upkeep.vacuum import Vacuum, vacuum
+from featstore.store.upkeep.verify import Problem, Verification, verify
 from featstore.store.writer import StoreWriter, create_store
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.store.columns import ImageTable
-from featstore.store.embeddings import Embeddings
-from featstore.store.segments import BLOB_COLUMNS, IDENTITY_COLUMNS, Segment
+from featstore.store.disk.columns import ImageTable
+from featstore.store.disk.embeddings import Embeddings
+from featstore.store.disk.segments import BLOB_COLUMNS, IDENTITY_COLUMNS, Segment
 
 __all__ = ["KeyIndex", "blob_table", "read_rows"]
 

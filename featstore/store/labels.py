@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from featstore.errors import LabelError
+from featstore.store.disk.commits import Change, commit
+from featstore.store.disk.versions import read_version
 from featstore.store.images import ImageRow
-from featstore.store.versions import Change, commit, read_version
 
 __all__ = ["NameMatch", "NewLabel", "match_names", "relabel"]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from featstore.errors import StoreFormatError, StoreNotFoundError
 from featstore.recipe import fingerprint as fingerprint_of
-from featstore.store.columns import ImageTable
-from featstore.store.container import read_container
-from featstore.store.files import RESTORE
-from featstore.store.segments import Segment, segment_of
+from featstore.store.disk.columns import ImageTable
+from featstore.store.disk.container import read_container
+from featstore.store.disk.opening import RESTORE
+from featstore.store.disk.segments import Segment, segment_of
 
 __all__ = ["PackedVersion", "read_packed"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError
-from featstore.store.container import EmbeddingRows, block_rows
-from featstore.store.segments import BLOB_COLUMNS, SegmentRows
+from featstore.store.disk.segments import BLOB_COLUMNS, SegmentRows
+from featstore.store.disk.writing import EmbeddingRows, block_rows
 
 __all__ = ["Pending", "Rows"]
 

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError, SettingError
 from featstore.store.bags import Bags
+from featstore.store.disk.segments import BLOB_COLUMNS
+from featstore.store.disk.versions import Version, read_version, version_numbers
 from featstore.store.images import SPLITS, ImageRow, twin_groups
 from featstore.store.index import KeyIndex, blob_table
 from featstore.store.packed import PackedVersion, read_packed
-from featstore.store.segments import BLOB_COLUMNS
-from featstore.store.versions import Version, read_version, version_numbers
 
 __all__ = ["Store", "open_store"]
 
@@ -43,8 +43,8 @@ def open_store(path: str | Path, version: int | None = None) -> Store:
     StoreFormatError
         If it is not what the format says.
     """
-    place = Path(path)
-    return Store(read_packed(place, version) if place.is_file() else read_version(place, version))
+    place = Path(path).absolute()  # what is read later is found, wherever the process goes
+    return Store(read_packed(place, version) if place.is_file() else read_version(place, version), Path(path))
 
 
 class Store:
@@ -65,8 +65,8 @@ class Store:
         What all of it is read from.
     """
 
-    def __init__(self, state: Version | PackedVersion) -> None:
-        self.path = state.store
+    def __init__(self, state: Version | PackedVersion, path: Path) -> None:
+        self.path = path
         self.state = state
         self.version = state.number
         self.fingerprint = state.fingerprint
@@ -253,10 +253,10 @@ class Store:
 
     def log(self) -> Iterator[dict[str, Any]]:
         """Tell each version's number, time, operation and additions, newest first."""
-        earlier = [number for number in version_numbers(self.path) if number < self.version]
+        earlier = [number for number in version_numbers(self.state.store) if number < self.version]
         yield dict(self.state.log)
         for number in reversed(earlier):
-            yield dict(read_version(self.path, number).log)
+            yield dict(read_version(self.state.store, number).log)
 
     def _select(
         self, repeats: Iterable[int] | None, images: Iterable[str] | None, blobs: Iterable[int] | None

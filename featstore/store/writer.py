@@ -16,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError, SettingError, StoreNotFoundError
 from featstore.recipe import canonical_json
-from featstore.store.files import make_folder
+from featstore.store.disk.commits import Change, Edit, commit, nothing_yet
+from featstore.store.disk.files import make_folder
+from featstore.store.disk.segments import SEGMENT_BYTES, SegmentEntry, begin_segment
+from featstore.store.disk.versions import SEGMENTS, Version, read_version, require_recipe
 from featstore.store.images import ImageRow, check_row, merged
 from featstore.store.index import KeyIndex
 from featstore.store.pending import Pending, Rows
-from featstore.store.rewrite import SEGMENT_BYTES
-from featstore.store.segments import SegmentEntry, begin_segment
-from featstore.store.versions import SEGMENTS, Change, Edit, Version, commit, nothing_yet, read_version, require_recipe
 
 __all__ = ["StoreWriter", "create_store"]
 

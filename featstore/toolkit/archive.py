@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import ModelError, ModelFormatError
-from featstore.store.files import write_atomically
+from featstore.store.disk.files import write_atomically
 
 __all__ = ["array_from_bytes", "array_to_bytes", "read_archive", "write_archive"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import DataError
 from featstore.store import ImageRow, Store
-from featstore.store.files import write_atomically
+from featstore.store.disk.files import write_atomically
 
 __all__ = ["Prediction", "predict_images", "write_predictions", "write_submission"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from featstore.errors import DataError, RecipeMismatchError, SettingError
 from featstore.store import create_store, open_store
-from featstore.store.sample import sample_keys
+from featstore.store.compare.sample import sample_keys
 from featstore_cli import compare
 
 

@@ -14,7 +14,7 @@ from featstore.encoders import load_encoder
 from featstore.errors import DataError, RecipeMismatchError, SettingError
 from featstore.extract import reembed
 from featstore.store import NewLabel, open_store, relabel
-from featstore.store.cosines import cosines
+from featstore.store.compare.cosines import cosines
 
 
 @pytest.fixture

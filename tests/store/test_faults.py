@@ -11,7 +11,7 @@ import pytest
 
 from featstore.errors import StoreWriteError
 from featstore.store import create_store
-from featstore.store import files as files_module
+from featstore.store.disk import files as files_module
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/sys/kernel").is_dir(), reason="root may write anywhere here")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.errors import SettingError, StoreWriteError
+from featstore.store.disk.files import check_target, draft
 from featstore.store.exchange.selection import Progress, Selection, select
 from featstore.store.exchange.write_clam import write_clam
 from featstore.store.exchange.write_h5ad import write_h5ad
 from featstore.store.exchange.write_npz import write_npz
 from featstore.store.exchange.write_parquet import write_parquet
-from featstore.store.files import check_target, draft
 from featstore.store.reader import Store
 
 __all__ = ["EXPORTS", "ExportReport", "export_embeddings"]

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import numpy as np
 
 from featstore.errors import StoreWriteError
+from featstore.store.disk.files import TEMPORARY, check_target, draft, make_folder, write_atomically
 from featstore.store.exchange.hdf5 import create_foreign
 from featstore.store.exchange.selection import Selection
-from featstore.store.files import TEMPORARY, check_target, draft, make_folder, write_atomically
 from featstore.store.images import ImageRow
 
 __all__ = ["LIST", "file_names", "write_clam"]

@@ -37,7 +37,7 @@ def test_a_file_that_keeps_hdf5_busy_for_ever(make, tmp_path):
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGSEGV, r"crashed \(SIGSEGV\)"), (signal.SIGKILL, "SIGKILL")])
 def test_a_crash_names_the_file(make, tmp_path, number, words):
-    """A crash is made by hand: none of the libraries is known to crash, so far."""
+    """A crash made by hand: which damaged file crashes HDF5 depends on its version."""
     make.clam(tmp_path / "a.h5")
     source = Source(tmp_path / "a.h5", "a")
     with Reader("slides") as reader:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from featstore.errors import StoreWriteError
-from featstore.store import NewLabel, Store, create_store, open_store, pack, relabel, vacuum, verify
+from featstore.store import NewLabel, Store, create_store, merge, open_store, pack, relabel, vacuum, verify
 
 RECIPE, DIM, ROWS = {"encoder": "made-up"}, 64, 60
 PAGE = 4096
@@ -35,6 +35,7 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
     "relabel": lambda folder: relabel(folder / "a.store", [NewLabel(f"{n:04d}", label="B" * 9000) for n in range(4)]),
     "compact": lambda folder: vacuum(folder / "a.store", apply=True, grace_s=0.0, compact=True),
     "pack": lambda folder: pack(open_store(folder / "a.store"), folder / "a.h5"),
+    "merge": lambda folder: merge([folder / "a.store"], folder / "new.store"),
 }
 
 
@@ -54,7 +55,9 @@ def main(folder: Path, operation: str) -> dict[str, int]:
             assert not list(folder.rglob(".tmp-*")), f"room {room}: litter"
             assert not (folder / "a.h5").exists(), f"room {room}: half a packed store"
             OPERATIONS[operation](folder)
-        written = {"create": folder / "new.store", "pack": folder / "a.h5"}.get(operation, store)
+        written = {"create": folder / "new.store", "merge": folder / "new.store", "pack": folder / "a.h5"}.get(
+            operation, store
+        )
         assert _content(_sound(written)) != before or operation == "pack"
         shutil.rmtree(written) if written.is_dir() else written.unlink()
         shutil.rmtree(store, ignore_errors=True)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from featstore.store import create_store
-from featstore.store.files import TEMPORARY
 
 # In a namespace of its own a user may mount what root may, and all of it is gone when the process ends.
 MOUNTED = ["unshare", "--mount", "--map-root-user", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"']
@@ -33,6 +32,7 @@ def _may_mount(folder: Path) -> bool:
         ("relabel", {"tables", "versions"}),
         ("compact", {"segments", "tables", "versions"}),
         ("pack", {".h5"}),
+        ("merge", {"segments", "tables", "versions"}),
     ],
 )
 def test_full_in_each_kind_of_file(tmp_path, tell, operation, kinds):
@@ -71,4 +71,4 @@ def test_a_file_size_limit(tmp_path, sound, limit):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "no space left" in done.stdout
     assert sound(path).version == 1
-    assert not [file for file in path.rglob("*") if file.name.startswith(TEMPORARY)]
+    assert not [file for file in path.rglob("*") if file.name.startswith(".tmp-")]

@@ -1,0 +1,1 @@
+"""Comparing stores: recipes, keys, and cosines of embeddings."""

@@ -1,0 +1,167 @@
+"""Committing: the next version, whoever else is writing.
+
+A version file is created exclusively. Two writers that reach for the same number can't both have it: the loser reads
+what the winner wrote and takes the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from featstore.errors import StoreFormatError, StoreWriteError
+from featstore.recipe import canonical_json
+from featstore.store.disk.columns import ImageTable
+from featstore.store.disk.container import FORMAT
+from featstore.store.disk.files import create_exclusively, make_folder
+from featstore.store.disk.segments import SegmentEntry
+from featstore.store.disk.tables import FOLDER as TABLES
+from featstore.store.disk.tables import SegmentList, Table, TableEntry, settle, write_table
+from featstore.store.disk.versions import (
+    FOLDERS,
+    VERSIONS,
+    Version,
+    newest_number,
+    read_version,
+    require_recipe,
+    version_path,
+)
+from featstore.store.images import ImageRow, check_row
+
+__all__ = ["Change", "Edit", "commit", "nothing_yet"]
+
+Edit: TypeAlias = Callable[[ImageRow | None], ImageRow]
+
+_ATTEMPTS = 1000
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit adds: segments and edits of image rows, and how they were made.
+
+    An edit takes an image's row as it is in the version that is built upon (None for a new image) and returns it as it
+    is to be. So a commit that comes second changes what it means to change, and keeps what the first one changed.
+    Segments in ``replaces`` go; the new ones take the place of the first of them.
+    """
+
+    operation: str
+    segments: tuple[SegmentEntry, ...] = ()
+    edits: Mapping[str, Edit] = field(default_factory=dict)
+    how: Mapping[str, Any] = field(default_factory=dict)
+    replaces: frozenset[SegmentEntry] = frozenset()
+
+    def rows(self, images: Mapping[str, ImageRow]) -> list[ImageRow]:
+        """Carry out the edits; rows that come out as they were are not among the result."""
+        edited = ((images.get(name), check_row(edit(images.get(name)))) for name, edit in self.edits.items())
+        return [new for old, new in edited if new != old]
+
+
+def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None) -> Version:
+    """Create the next version: ``base`` and ``change``, or, where others were faster, theirs and ``change``.
+
+    Parameters
+    ----------
+    base : Version
+    change : Change
+    rows : sequence of ImageRow, optional
+        What the edits come to on ``base``, where that is known already.
+
+    Raises
+    ------
+    StoreWriteError
+        If a file can't be written, or what the change replaces is no longer there.
+    RecipeMismatchError
+        If another writer made the store with another recipe meanwhile.
+    """
+    store = base.store
+    for folder in (VERSIONS, TABLES):
+        make_folder(store / folder)
+    for _ in range(_ATTEMPTS):
+        if not _is_newest(base):
+            base, rows = _latest(base), None
+        state = _apply(base, change, change.rows(base.images) if rows is None else rows)
+        body = {
+            **state.log,
+            "recipe": dict(state.recipe),
+            "fingerprint": state.fingerprint,
+            "dim": state.dim,
+            "dtype": state.dtype,
+            "tables": [asdict(entry) for entry in state.tables],
+        }
+        digest = hashlib.sha256(canonical_json(body).encode()).hexdigest()
+        document = json.dumps({"format": FORMAT, "sha256": digest, "body": body}, indent=1, ensure_ascii=False)
+        if create_exclusively(version_path(store, state.number), document.encode()):
+            return state
+    raise StoreWriteError(f"{store}: {_ATTEMPTS} other commits came first", remedy="Run the same command again.")
+
+
+def _is_newest(base: Version) -> bool:
+    """Tell whether a version is the newest still: another may have followed, and a vacuum have removed them both."""
+    if base.number == 0:
+        return not newest_number(base.store)
+    return version_path(base.store, base.number).exists() and not version_path(base.store, base.number + 1).exists()
+
+
+def _latest(base: Version) -> Version:
+    """Read the newest version, which others committed meanwhile."""
+    newest = read_version(base.store)
+    require_recipe(newest, base)
+    return newest
+
+
+def nothing_yet(store: Path, recipe: Mapping[str, Any], dim: int, dtype: str) -> Version:
+    """Begin a store: the state before its first version.
+
+    Raises
+    ------
+    StoreFormatError
+        If something else is in the folder.
+    """
+    if store.is_file():
+        raise StoreFormatError(f"{store}: a file", expected="a folder, or nothing yet")
+    others = sorted(path.name for path in store.iterdir() if path.name not in FOLDERS) if store.is_dir() else []
+    if others:
+        raise StoreFormatError(
+            f"{store}: a folder that holds {others[0]!r} and no store", expected="a folder that is not there yet"
+        )
+    return Version(store, 0, recipe, dim, dtype)
+
+
+def _apply(base: Version, change: Change, rows: Sequence[ImageRow]) -> Version:
+    new = Table(SegmentList.of(change.segments), ImageTable.from_rows(rows))
+    tables: tuple[TableEntry, ...]
+    if change.replaces:
+        tables = (write_table(base.store, _replaced(base, change, new), base.fingerprint),)
+    else:
+        tables = settle(base.store, base.fingerprint, base.tables, new)
+    log = {
+        "version": base.number + 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "operation": change.operation,
+        "how": dict(change.how),
+        "added": {"rows": sum(entry.rows for entry in change.segments), "images": len(rows)},
+    }
+    return Version(base.store, base.number + 1, base.recipe, base.dim, base.dtype, tables, log)
+
+
+def _replaced(base: Version, change: Change, new: Table) -> Table:
+    """Put the new segments where the first of those that they replace was."""
+    if not change.replaces <= set(base.segments):
+        raise StoreWriteError(
+            f"{base.store}: what was to be replaced is gone, another writer was faster",
+            remedy="Run the same command again.",
+        )
+    segments: list[SegmentEntry] = []
+    waiting = list(change.segments)
+    for entry in base.segments:
+        if entry in change.replaces:
+            segments.extend(waiting)
+            waiting = []
+        else:
+            segments.append(entry)
+    return Table(SegmentList.of(segments), ImageTable.merged([base.images, new.images]))

@@ -1,0 +1,176 @@
+"""Segments: immutable files of embeddings with their keys, and of what the embeddings were computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import StoreFormatError
+from featstore.store.disk.columns import encoded
+from featstore.store.disk.container import Container, FileEntry, read_container
+from featstore.store.disk.embeddings import Embeddings
+from featstore.store.disk.opening import RESTORE
+from featstore.store.disk.writing import Begun, EmbeddingRows, begin_container
+
+__all__ = [
+    "BLOB_COLUMNS",
+    "IDENTITY_COLUMNS",
+    "Segment",
+    "SegmentEntry",
+    "SegmentRows",
+    "begin_segment",
+    "read_segment",
+    "write_segment",
+]
+
+SEGMENT_BYTES = 64 * 2**20
+"""Embeddings that go into one segment: large enough to be read as one piece, small enough to be held in memory."""
+
+KEY_COLUMNS = ("image", "blob", "repeat")
+IDENTITY_COLUMNS = ("image", "sha256", "mask_sha256")
+BLOB_COLUMNS = ("image", "blob", "area_px", "x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry(FileEntry):
+    """How a version lists a segment: the file, and its number of rows."""
+
+    rows: int
+
+
+@dataclass(frozen=True)
+class SegmentRows:
+    """The content of a segment.
+
+    Attributes
+    ----------
+    embeddings : EmbeddingRows
+    image, blob, repeat : ndarray of shape (n,), int32
+        ``image`` counts within ``images``.
+    images : list of (str, str, str)
+        Name, and digests of image and mask: the content that the rows were computed from.
+    blobs : ndarray of shape (n_blobs, 7), int32
+        The blobs cropped: `BLOB_COLUMNS`, the box half-open in pixels of the image.
+    """
+
+    embeddings: EmbeddingRows
+    image: NDArray[np.int32]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+    images: list[tuple[str, str, str]]
+    blobs: NDArray[np.int32]
+
+    def key_datasets(self) -> dict[str, NDArray[Any]]:
+        """Lay the keys and blobs out as datasets."""
+        keys = {name: np.ascontiguousarray(getattr(self, name), dtype="<i4") for name in KEY_COLUMNS}
+        blobs = {f"blobs/{name}": np.ascontiguousarray(self.blobs[:, i], "<i4") for i, name in enumerate(BLOB_COLUMNS)}
+        return {**keys, **blobs}
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A segment opened for reading: its keys in memory, its embeddings located.
+
+    Attributes
+    ----------
+    image, blob, repeat : ndarray of shape (n,), int32
+        ``image`` counts within ``images``.
+    images : dict of str to ndarray of shape (n_images,), bytes
+        ``image``, ``sha256`` and ``mask_sha256``, in UTF-8.
+    blobs : ndarray of shape (n_blobs, 7), int32
+    embeddings : Embeddings
+    """
+
+    image: NDArray[np.int32]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+    images: dict[str, NDArray[np.bytes_]]
+    blobs: NDArray[np.int32]
+    embeddings: Embeddings
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.embeddings.path
+
+
+def begin_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> tuple[SegmentEntry, Begun]:
+    """Write a segment for ``folder``; it gets its name with `Begun.keep`.
+
+    Raises
+    ------
+    StoreWriteError
+        If it can't be written.
+    """
+    columns = zip(IDENTITY_COLUMNS, zip(*rows.images, strict=True), strict=True)
+    datasets = {**rows.key_datasets(), **{f"images/{name}": encoded(values) for name, values in columns}}
+    begun = begin_container(folder, "segment", {"fingerprint": fingerprint}, datasets, rows.embeddings)
+    return SegmentEntry(begun.entry.sha256, begun.entry.bytes, rows.embeddings.shape[0]), begun
+
+
+def write_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> SegmentEntry:
+    """Write a segment to the disk and return its entry."""
+    entry, begun = begin_segment(folder, rows, fingerprint)
+    begun.keep()
+    return entry
+
+
+def read_segment(folder: Path, entry: SegmentEntry, *, fingerprint: str, dim: int) -> Segment:
+    """Open a segment: read its keys, locate its embeddings.
+
+    Raises
+    ------
+    StoreFormatError
+        If the file is missing, another one than the version says, damaged, or no segment of this store.
+    """
+    container = read_container(folder / entry.file, "segment", entry)
+    return segment_of(container, entry.rows, fingerprint=fingerprint, dim=dim)
+
+
+def segment_of(container: Container, rows: int, *, fingerprint: str, dim: int) -> Segment:
+    """Take a container's keys and embeddings for a segment.
+
+    Raises
+    ------
+    StoreFormatError
+        If they don't fit together.
+    """
+    path, stored, embeddings = container.path, container.datasets, container.embeddings
+    if embeddings is None or embeddings.shape != (rows, dim) or container.attributes.get("fingerprint") != fingerprint:
+        found = "no embeddings" if embeddings is None else f"embeddings of shape {embeddings.shape}"
+        raise StoreFormatError(
+            f"{path}: {found}, of recipe {str(container.attributes.get('fingerprint'))[:12]}",
+            expected=f"({rows}, {dim}), of recipe {fingerprint[:12]}",
+            remedy=RESTORE,
+        )
+    try:
+        images = {name: stored[f"images/{name}"] for name in IDENTITY_COLUMNS}
+        count = len(images["image"])
+        if any(column.shape != (count,) or column.dtype.kind != "S" for column in images.values()):
+            raise ValueError("columns of images that don't fit together")
+        keys = {name: _whole_numbers(stored[name], rows) for name in KEY_COLUMNS}
+        columns = [stored[f"blobs/{name}"] for name in BLOB_COLUMNS]
+        blobs = np.stack([_whole_numbers(values, len(columns[0])) for values in columns], axis=1)
+    except (KeyError, ValueError) as error:
+        raise StoreFormatError(f"{path}: not readable as a segment ({error})", remedy=RESTORE) from error
+    if min(int(column.min()) for column in (keys["blob"], keys["repeat"])) < 0:
+        raise StoreFormatError(f"{path}: a key below 0", remedy=RESTORE)
+    _require_images(path, count, (keys["image"], blobs[:, 0]))
+    return Segment(**keys, images=images, blobs=blobs, embeddings=embeddings)
+
+
+def _whole_numbers(values: NDArray[Any], count: int) -> NDArray[np.int32]:
+    if values.shape != (count,) or values.dtype != np.int32:
+        raise ValueError(f"a column of shape {values.shape}, {values.dtype}")
+    return values
+
+
+def _require_images(path: Path, count: int, columns: Iterable[NDArray[np.int32]]) -> None:
+    for column in columns:
+        if len(column) and not 0 <= int(column.min()) <= int(column.max()) < count:
+            raise StoreFormatError(f"{path}: keys that point at no image", remedy=RESTORE)

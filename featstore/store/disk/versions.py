@@ -1,0 +1,262 @@
+"""Versions: numbered JSON files, each naming the tables that make up the state of the store.
+
+A version file never changes. What it says of segments and images is read when it is first needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from featstore.errors import RecipeMismatchError, StoreFormatError, StoreNotFoundError
+from featstore.recipe import canonical_json, differences
+from featstore.recipe import fingerprint as fingerprint_of
+from featstore.store.disk.columns import ImageTable
+from featstore.store.disk.container import FORMAT
+from featstore.store.disk.opening import open_regular, read_at, unreadable
+from featstore.store.disk.segments import Segment, SegmentEntry, read_segment
+from featstore.store.disk.tables import FOLDER as TABLES
+from featstore.store.disk.tables import (
+    SegmentList,
+    Table,
+    TableEntry,
+    add_up,
+    is_digest,
+    read_table,
+)
+
+__all__ = [
+    "FOLDERS",
+    "SEGMENTS",
+    "VERSIONS",
+    "State",
+    "Version",
+    "newest_number",
+    "read_version",
+    "require_recipe",
+    "version_numbers",
+    "version_path",
+]
+
+VERSIONS, SEGMENTS = "versions", "segments"
+FOLDERS = (VERSIONS, TABLES, SEGMENTS)
+_UPGRADE = "Install a newer featstore (pip install --upgrade featstore), or open an earlier version."
+_LARGEST = 2**26
+
+
+class State(Protocol):
+    """What a store was made by and from: `Version`, or `PackedVersion`."""
+
+    @property
+    def store(self) -> Path:
+        """The folder, or the file."""
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """What was computed."""
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+
+    @property
+    def dtype(self) -> str:
+        """How embeddings are stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """The state of a store at one version; tables are read when they are first needed.
+
+    Attributes
+    ----------
+    store : Path
+    number : int
+        Counts from 1, without gaps; 0 for a store that is yet to be made.
+    recipe : mapping
+    dim : int
+    dtype : str
+        ``float32`` or ``float16``.
+    tables : tuple of TableEntry
+    log : mapping
+        When and by what the version was made, and what it added.
+    """
+
+    store: Path
+    number: int
+    recipe: Mapping[str, Any]
+    dim: int
+    dtype: str
+    tables: tuple[TableEntry, ...] = ()
+    log: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the recipe's canonical JSON."""
+        return fingerprint_of(self.recipe)
+
+    @property
+    def images(self) -> ImageTable:
+        """Every image, those that are left out among them."""
+        return self._table.images
+
+    @cached_property
+    def segments(self) -> tuple[SegmentEntry, ...]:
+        """The segments, in the order in which they were committed."""
+        return self._table.segments.entries()
+
+    @cached_property
+    def _table(self) -> Table:
+        nothing = Table(SegmentList.of([]), ImageTable.from_rows([]))
+        return add_up([nothing, *(read_table(self.store, entry, self.fingerprint) for entry in self.tables)])
+
+    def read_segments(self) -> list[Segment]:
+        """Open all segments.
+
+        Raises
+        ------
+        StoreFormatError
+            If one can't be read.
+        """
+        folder = self.store / SEGMENTS
+        return [read_segment(folder, entry, fingerprint=self.fingerprint, dim=self.dim) for entry in self.segments]
+
+
+def version_path(store: Path, number: int) -> Path:
+    """Path of a version file."""
+    return store / VERSIONS / f"{number:08d}.json"
+
+
+def version_numbers(store: Path) -> list[int]:
+    """Numbers of the version files there, ascending."""
+    return sorted(number for number in map(_number, _names(store)) if number)
+
+
+def newest_number(store: Path) -> int:
+    """Tell the number of the newest version file, 0 where there is none; of ten thousand names few are looked at."""
+    names = _names(store)
+    while names:
+        last = max(names)
+        if number := _number(last):
+            return number
+        names.remove(last)
+    return 0
+
+
+def _number(name: str) -> int:
+    """Read the number in the name of a version file, 0 for other names."""
+    stem = name.removesuffix(".json")
+    number = int(stem) if stem != name and stem.isascii() and stem.isdigit() else 0
+    return number if name == f"{number:08d}.json" else 0
+
+
+def _names(store: Path) -> list[str]:
+    try:
+        return os.listdir(store / VERSIONS)  # noqa: PTH208 - ten thousand paths would take ten times as long
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreFormatError(f"{store}: can't be read now ({error.strerror})") from error
+
+
+def read_version(store: Path, number: int | None = None) -> Version:
+    """Read the state at a version, the newest by default.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at the path, or no such version in it.
+    StoreFormatError
+        If the version file is not what the format says.
+    """
+    if store.is_file():
+        raise StoreFormatError(
+            f"{store}: a file, and a packed store can't be changed",
+            expected="the folder of a store",
+            remedy=f"Make one of it with: featstore store merge {store} --into NAME.store",
+        )
+    newest = newest_number(store)
+    if not newest:
+        raise StoreNotFoundError(
+            f"{store}: no store there" if not store.exists() else f"{store}: a folder that holds no version of a store",
+            remedy="Name an existing store, or make one with: featstore extract",
+        )
+    number = newest if number is None else number
+    path = version_path(store, number)
+    if path.name not in _names(store):
+        raise StoreNotFoundError(f"{store}: no version {number}", expected=f"{version_numbers(store)[0]} to {newest}")
+    body = _read_body(path, number)
+    try:
+        tables = tuple(TableEntry(**{name: value[name] for name in _ENTRY}) for value in body["tables"])
+        version = Version(store, number, dict(body["recipe"]), body["dim"], body["dtype"], tables, _log(body))
+        whole = [value for entry in tables for value in (entry.bytes, entry.segments, entry.images)]
+        right = (
+            body["version"] == number
+            and version.fingerprint == body["fingerprint"]
+            and version.dtype in {"float32", "float16"}
+            and all(type(value) is int and value >= 0 for value in (*whole, version.dim))
+            and version.dim > 0
+            and all(is_digest(entry.sha256) for entry in tables)
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise unreadable(path, error, "a version") from error
+    if not right:
+        raise StoreFormatError(f"{path}: its fields do not fit together", remedy=_restore(number))
+    return version
+
+
+_ENTRY = ("sha256", "bytes", "segments", "images")
+_LOG = ("version", "created", "operation", "added", "how")
+
+
+def _log(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: body.get(name) for name in _LOG}
+
+
+def _read_body(path: Path, number: int) -> dict[str, Any]:
+    """Read one version file, checked against its own checksum."""
+    try:
+        with open_regular(path) as (descriptor, size):
+            document = json.loads(read_at(descriptor, 0, min(size, _LARGEST)))
+        body, stated = document["body"], document["sha256"]
+        if document["format"] != FORMAT:
+            raise StoreFormatError(f"{path}: format {document['format']}", expected=f"format {FORMAT}", remedy=_UPGRADE)
+        if hashlib.sha256(canonical_json(body).encode()).hexdigest() != stated:
+            raise StoreFormatError(f"{path}: its checksum does not match", remedy=_restore(number))
+        return dict(body)
+    except StoreFormatError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, OSError):
+            raise unreadable(path, error, "a version") from error
+        raise StoreFormatError(f"{path}: not readable as a version ({error})", remedy=_restore(number)) from error
+
+
+def require_recipe(version: State, asked: State) -> None:
+    """Refuse a recipe, dimension or type other than the store's, naming the fields that differ.
+
+    Raises
+    ------
+    RecipeMismatchError
+    """
+    theirs, ours = (
+        {"recipe": dict(state.recipe), "dim": state.dim, "dtype": state.dtype} for state in (version, asked)
+    )
+    different = differences(theirs, ours)
+    if different:
+        fields = "; ".join(f"{path.removeprefix('recipe.')} is {a!r}, asked for {b!r}" for path, a, b in different)
+        raise RecipeMismatchError(
+            f"{version.store} was made by another recipe: {fields}",
+            expected="the same recipe: embeddings of different ones never mix",
+            remedy="Name another store with --store, or take the options it was made with.",
+        )
+
+
+def _restore(number: int) -> str:
+    return f"Restore it from a copy, or open an earlier version with: --store-version {max(1, number - 1)}"

@@ -1,0 +1,134 @@
+"""Files: whole or not there, durable, and errors in plain words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from featstore.errors import StoreFormatError, StoreWriteError
+from featstore.store.disk import files, opening
+
+
+def test_little_by_little(tmp_path, monkeypatch):
+    """The system may write and read fewer bytes than it was asked for."""
+    pwrite, pread = os.pwrite, os.pread
+    monkeypatch.setattr(files.os, "pwrite", lambda descriptor, content, at: pwrite(descriptor, content[:7], at))
+    monkeypatch.setattr(files.os, "pread", lambda descriptor, length, at: pread(descriptor, min(length, 5), at))
+    content = bytes(range(100))
+    files.write_atomically(tmp_path / "x", content)
+    with opening.open_regular(tmp_path / "x") as (descriptor, size):
+        assert (size, opening.read_at(descriptor, 0, 100)) == (100, content)
+        assert opening.read_at(descriptor, 90, 50) == content[90:]
+        assert opening.read_at(descriptor, 100, 4) == b""
+        assert opening.read_at(descriptor, 3, 0) == b""
+
+
+def test_a_name_is_given_once_and_atomically(tmp_path):
+    assert files.create_exclusively(tmp_path / "x", b"one")
+    assert not files.create_exclusively(tmp_path / "x", b"two")
+    assert (tmp_path / "x").read_bytes() == b"one"
+    files.write_atomically(tmp_path / "x", b"three")
+    assert (tmp_path / "x").read_bytes() == b"three"
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+def test_what_was_not_kept_is_gone(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.draft(tmp_path / "x") as draft:
+        files.write_at(draft.descriptor, b"half", 0)
+        assert draft.path.name.startswith(files.TEMPORARY)
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"old")
+
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", refuse)
+    with pytest.raises(StoreWriteError, match=r"x: Input/output error\. Nothing that was there before has changed"):
+        files.write_atomically(tmp_path / "x", b"new")
+    assert named(tmp_path) == {"x": b"old"}
+
+
+def named(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_link_is_followed_and_a_pipe_written_to(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.write_atomically(tmp_path / "pipe", b"through")
+    assert os.read(reading, 100) == b"through"
+    os.close(reading)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_every_folder_that_is_made_is_made_durable(tmp_path, monkeypatch):
+    """A new folder is there after a power cut once the folder that lists it was synced."""
+    synced, sync = [], files._sync_folder
+    monkeypatch.setattr(files, "_sync_folder", lambda path: (synced.append(path), sync(path)))
+    files.make_folder(tmp_path / "a" / "b" / "c")
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
+    synced.clear()
+    files.make_folder(tmp_path / "a" / "b" / "c")
+    assert synced == []
+
+
+def test_removing(tmp_path):
+    (tmp_path / "x").write_bytes(b"")
+    files.remove([tmp_path / "x", tmp_path / "gone already"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "no space left.* Free some space"),
+        (errno.EDQUOT, "no space left"),
+        (errno.EROFS, "writing is not permitted"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_errors_of_the_system_in_plain_words(tmp_path, monkeypatch, number, said):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "pwrite", refuse)
+    with pytest.raises(StoreWriteError, match=rf"x: {said}"):
+        files.write_atomically(tmp_path / "x", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_targets(tmp_path):
+    files.check_target(tmp_path / "x")
+    with pytest.raises(StoreWriteError, match="a folder"):
+        files.check_target(tmp_path)
+    with pytest.raises(StoreWriteError, match="its folder is not there"):
+        files.check_target(tmp_path / "no" / "x")
+
+
+def test_damaged_is_not_the_same_as_not_readable_now(tmp_path):
+    """A stale network file system is no reason to restore anything."""
+    path = tmp_path / "x"
+    assert "missing. Restore" in str(opening.unreadable(path, FileNotFoundError(errno.ENOENT, ""), "a table"))
+    now = str(opening.unreadable(path, OSError(errno.ESTALE, "Stale file handle"), "a table"))
+    assert "can't be read now (Stale file handle)" in now
+    assert "Restore" not in now
+    assert "not readable as a table (odd)" in str(opening.unreadable(path, ValueError("odd"), "a table"))
+
+
+def test_only_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null"), tmp_path):
+        with pytest.raises(StoreFormatError, match="not a file"), opening.open_regular(path):
+            pass
