@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,6 +20,9 @@ from featstore.store.disk.segments import BLOB_COLUMNS, IDENTITY_COLUMNS, Segmen
 __all__ = ["KeyIndex", "blob_table", "read_rows"]
 
 Column = NDArray[np.int32]
+
+_JOB_BYTES = 2**23
+"""Embeddings that one of two threads reads at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +133,21 @@ def read_rows(
     if order is not None:
         file, row = file[order], row[order]
     edges = [0, *(np.flatnonzero(np.diff(file)) + 1).tolist(), len(file)] if len(file) else []
-    for start, stop in pairwise(edges):
+    step = max(1, _JOB_BYTES // (dim * out.itemsize))
+    jobs = [(start, min(start + step, stop)) for first, stop in pairwise(edges) for start in range(first, stop, step)]
+
+    def read(job: tuple[int, int]) -> None:
+        start, stop = job
         places = slice(start, stop) if order is None else order[start:stop]
         files[int(file[start])].read(row[start:stop].astype(np.intp), out, places)
+
+    if len(row) * dim * out.itemsize < _JOB_BYTES:
+        for job in jobs:
+            read(job)
+    else:
+        with ThreadPoolExecutor(2) as threads:
+            for done in [threads.submit(read, job) for job in jobs]:
+                done.result()
     return out
 
 
@@ -216,10 +232,22 @@ def _key_order(
     key += repeat
     if bool((key[1:] > key[:-1]).all()):
         return None
-    order = np.argsort(key, kind="stable")
+    order = _by_runs(image, key)
     key = key[order]
     first = np.append(True, key[1:] != key[:-1])
     return order[first], order[~first], np.cumsum(first)[~first] - 1
+
+
+def _by_runs(image: Column, key: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Order rows by key, equal ones as they come: by runs of one image, which mostly are in order, else row by row."""
+    starts = np.append(0, np.flatnonzero(np.diff(image)) + 1)
+    counts = np.diff(np.append(starts, len(image)))
+    runs = np.argsort(image[starts], kind="stable")
+    counts = counts[runs]
+    order: NDArray[np.intp] = np.arange(len(image)) + np.repeat(starts[runs] - (np.cumsum(counts) - counts), counts)
+    if bool((np.diff(key[order]) >= 0).all()):
+        return order
+    return np.argsort(key, kind="stable")
 
 
 def _joined(columns: Sequence[Column]) -> Column:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError
 from featstore.store.disk.segments import BLOB_COLUMNS, SegmentRows
-from featstore.store.disk.writing import EmbeddingRows, block_rows
+from featstore.store.disk.writing import EmbeddingStream
 
 __all__ = ["Pending", "Rows"]
-
-_CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,95 +59,78 @@ def _counts(values: ArrayLike, name: str, image: str) -> NDArray[np.int32]:
     return array.astype(np.int32)
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Rows of one image, and where their embeddings wait."""
-
-    image: tuple[str, str, str]
-    rows: Rows
-    start: int
-
-
 class Pending:
-    """Embeddings that wait to be written, in one array that is used again and again."""
+    """Rows of the next segment: their embeddings are on the way to the disk, their keys wait.
 
-    def __init__(self, dim: int, dtype: str, segment_bytes: int) -> None:
-        self._room = max(1, segment_bytes // (dim * np.dtype(dtype).itemsize))
-        self._array = np.empty((0, dim), dtype=dtype)
-        self._used = 0
-        self._parts: list[_Part] = []
+    Parameters
+    ----------
+    folder : Path
+        Where segments are.
+    dim : int
+    dtype : str
+    segment_bytes : int
+        Usual size of a segment's embeddings.
+    """
+
+    def __init__(self, folder: Path, dim: int, dtype: str, segment_bytes: int) -> None:
+        self._stream = EmbeddingStream(folder / "segment", dim, np.dtype(dtype))
+        self._room = max(1, segment_bytes // (dim * self._stream.dtype.itemsize))
+        self._parts: list[tuple[tuple[str, str, str], Rows]] = []
 
     def __len__(self) -> int:
-        return sum(len(part.rows.blobs) for part in self._parts)
+        return self._stream.shape[0]
 
     def has_room(self, count: int) -> bool:
         """Tell whether so many rows more still make a segment of the usual size."""
-        return self._used + count <= self._room
+        return len(self) + count <= self._room
 
     def check(self, image: str, count: int, embeddings: ArrayLike) -> NDArray[np.floating[Any]]:
         """Take embeddings for what is stored of them, or refuse them with a `DataError`."""
-        vectors = np.asarray(embeddings)
-        if vectors.ndim != 2 or vectors.shape != (count, self._array.shape[1]):
+        vectors, dim, dtype = np.asarray(embeddings), self._stream.shape[1], self._stream.dtype
+        if vectors.ndim != 2 or vectors.shape != (count, dim):
             raise DataError(
                 f"image {image!r}: embeddings of shape {vectors.shape}, {count} blobs",
-                expected=f"embeddings of shape (n, {self._array.shape[1]}), n blobs and n repeats",
+                expected=f"embeddings of shape (n, {dim}), n blobs and n repeats",
             )
         with np.errstate(over="ignore"):
-            stored = vectors.astype(self._array.dtype, copy=False)
+            stored = vectors.astype(dtype, copy=False)
         if not np.isfinite(stored).all():
             raise DataError(
-                f"image {image!r}: an embedding is not finite",
-                expected=f"finite numbers that {self._array.dtype} can hold",
+                f"image {image!r}: an embedding is not finite", expected=f"finite numbers that {dtype} can hold"
             )
         return stored
 
     def add(self, image: tuple[str, str, str], rows: Rows, embeddings: NDArray[np.floating[Any]]) -> None:
-        """Take a copy of embeddings; ``image`` is its name and the digests of its content."""
-        stop = self._used + len(embeddings)
-        if stop > len(self._array):
-            larger = np.empty((max(stop, self._room), self._array.shape[1]), dtype=self._array.dtype)
-            larger[: self._used] = self._array[: self._used]
-            self._array = larger
-        self._array[self._used : stop] = embeddings
-        self._parts.append(_Part(image, rows, self._used))
-        self._used = stop
+        """Take a copy of embeddings; ``image`` is its name and the digests of its content.
 
-    def drop(self, image: str) -> None:
-        """Forget the rows of an image."""
-        self._parts = [part for part in self._parts if part.image[0] != image]
+        Raises
+        ------
+        StoreWriteError
+            If they can't be written.
+        """
+        order = np.lexsort((rows.repeats, rows.blobs))
+        if bool((np.diff(order) == 1).all()):
+            self._stream.write(embeddings)
+        else:
+            rows = Rows(rows.blobs[order], rows.repeats[order], rows.keys, rows.boxes)
+            self._stream.write(embeddings[order])
+        self._parts.append((image, rows))
 
-    def clear(self) -> None:
+    def discard(self) -> None:
         """Forget all rows."""
-        self._parts, self._used = [], 0
+        self._stream.open.close()
 
     def rows(self) -> SegmentRows:
-        """Put all rows into one segment, in key order; to be written before anything else is added."""
-        parts = sorted(self._parts, key=lambda part: part.image)
-        images = sorted({part.image for part in parts})
+        """Put all rows into one segment; nothing more can be added."""
+        images = sorted({image for image, _ in self._parts})
         number = {image: place for place, image in enumerate(images)}
-        where = [number[part.image] for part in parts]
-        counts = [len(part.rows.blobs) for part in parts]
-        image = np.repeat(np.array(where, dtype=np.int32), counts)
-        blob = np.concatenate([part.rows.blobs for part in parts])
-        repeat = np.concatenate([part.rows.repeats for part in parts])
-        row = np.concatenate([np.arange(part.start, part.start + n) for part, n in zip(parts, counts, strict=True)])
-        order = np.lexsort((repeat, blob, image))
-        boxed = np.repeat(np.array(where, dtype=np.int32), [len(part.rows.boxes) for part in parts])
-        boxes = np.concatenate([part.rows.boxes for part in parts])
+        where = np.array([number[image] for image, _ in self._parts], dtype=np.int32)
+        boxes = np.concatenate([rows.boxes for _, rows in self._parts])
         return SegmentRows(
-            EmbeddingRows((len(row), self._array.shape[1]), self._array.dtype, self._chunks(row[order])),
-            image[order],
-            blob[order],
-            repeat[order],
+            self._stream,
+            np.repeat(where, [len(rows.blobs) for _, rows in self._parts]),
+            np.concatenate([rows.blobs for _, rows in self._parts]),
+            np.concatenate([rows.repeats for _, rows in self._parts]),
             images,
-            np.column_stack([boxed, boxes]),
+            np.column_stack([np.repeat(where, [len(rows.boxes) for _, rows in self._parts]), boxes]),
         )
-
-    def _chunks(self, row: NDArray[np.intp]) -> Iterator[NDArray[np.floating[Any]]]:
-        """Hand the embeddings out in the order of ``row``; as they stand, when that is their order."""
-        if bool((np.diff(row) == 1).all()):
-            yield self._array[row[0] : row[-1] + 1]
-            return
-        step = block_rows(self._array.shape[1], self._array.dtype) * _CHUNK_ROWS
-        for start in range(0, len(row), step):
-            yield self._array[row[start : start + step]]

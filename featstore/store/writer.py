@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from featstore.errors import DataError, SettingError, StoreNotFoundError
 from featstore.recipe import canonical_json
 from featstore.store.disk.commits import Change, Edit, commit, nothing_yet
-from featstore.store.disk.files import make_folder
 from featstore.store.disk.segments import SEGMENT_BYTES, SegmentEntry, begin_segment
 from featstore.store.disk.versions import SEGMENTS, Version, read_version, require_recipe
 from featstore.store.images import ImageRow, check_row, merged
@@ -82,7 +81,7 @@ class StoreWriter:
         self._edits: dict[str, list[Edit]] = {}
         self._positions = count(sum(table.images for table in base.tables))
         self._touched: set[str] = set()
-        self._pending = Pending(base.dim, base.dtype, SEGMENT_BYTES)
+        self._pending = self._none_pending()
         self._segments: list[tuple[SegmentEntry, Future[None]]] = []
 
     def __enter__(self) -> Self:
@@ -93,6 +92,8 @@ class StoreWriter:
     ) -> None:
         if kind is None:
             self.commit()
+        else:
+            self._pending.discard()
 
     @property
     def version(self) -> int:
@@ -207,8 +208,8 @@ class StoreWriter:
         if new == old:
             return
         if old is not None and old.identity != new.identity:
-            self._mine.pop(image, None)
-            self._pending.drop(image)
+            if self._mine.pop(image, None):
+                self._write_segment()  # a key is once in a segment, also when old content comes back
         self._rows[image] = new
         self._edits.setdefault(image, []).append(edit)
 
@@ -241,14 +242,16 @@ class StoreWriter:
                     f"image {image!r} has augmented repeats only", expected="its clean embedding too, repeat 0"
                 )
 
+    def _none_pending(self) -> Pending:
+        return Pending(self.path / SEGMENTS, self._base.dim, self._base.dtype, SEGMENT_BYTES)
+
     def _write_segment(self) -> None:
         """Write what is pending as a segment; that it reaches the disk is waited for when it is committed."""
         if not len(self._pending):
             return
         folder = self.path / SEGMENTS
-        make_folder(folder)
         entry, begun = begin_segment(folder, self._pending.rows(), self._base.fingerprint)
-        self._pending.clear()
+        self._pending = self._none_pending()
         thread = ThreadPoolExecutor(1)
         self._segments.append((entry, thread.submit(begun.keep)))
         thread.shutdown(wait=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from featstore.store.disk.tables import FOLDER as TABLES
 from featstore.store.disk.tables import SegmentList, Table, TableEntry, settle, write_table
 from featstore.store.disk.versions import (
     FOLDERS,
+    SEGMENTS,
     VERSIONS,
     Version,
     newest_number,
@@ -82,6 +84,7 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
     for folder in (VERSIONS, TABLES):
         make_folder(store / folder)
     for _ in range(_ATTEMPTS):
+        _touch(store, change.segments)
         if not _is_newest(base):
             base, rows = _latest(base), None
         state = _apply(base, change, change.rows(base.images) if rows is None else rows)
@@ -98,6 +101,18 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
         if create_exclusively(version_path(store, state.number), document.encode()):
             return state
     raise StoreWriteError(f"{store}: {_ATTEMPTS} other commits came first", remedy="Run the same command again.")
+
+
+def _touch(store: Path, segments: Sequence[SegmentEntry]) -> None:
+    """Make segments young again, for a vacuum that meets them before the version that lists them is there."""
+    for entry in segments:
+        try:
+            os.utime(store / SEGMENTS / entry.file)
+        except FileNotFoundError as error:
+            raise StoreWriteError(
+                f"{store}: segment {entry.file} is gone, a vacuum took it before it was committed",
+                remedy="Run the same command again, and give vacuum a longer time of grace.",
+            ) from error
 
 
 def _is_newest(base: Version) -> bool:

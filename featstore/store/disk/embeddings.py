@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ from featstore.store.disk.opening import RESTORE, open_regular, unreadable
 
 __all__ = ["Embeddings"]
 
-BATCH_BYTES = 2**22
-"""Rows are read in batches of about this size: the next is read while the checksums of this one are looked at."""
+BATCH_BYTES = 2**20
+"""Rows are read in batches of about this size: they stay in the processor's cache until their checksum was taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +48,7 @@ class Embeddings:
                     raise StoreFormatError(f"{self.path}: cut off at {size} bytes", remedy=RESTORE)
                 whole = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
                 mapped = np.frombuffer(whole, self.dtype, self.shape[0] * self.shape[1], self.offset)
-                reading = _Reading(self, descriptor, mapped.reshape(self.shape), rows, out, places)
-                reading.run(max(1, BATCH_BYTES // self.row_bytes))
+                _Reading(self, descriptor, mapped.reshape(self.shape)).run(rows, out, places)
         except StoreFormatError:
             raise
         except (OSError, ValueError) as error:
@@ -65,42 +62,31 @@ class Embeddings:
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """One request for rows of one file."""
+    """A file that is open and mapped."""
 
     source: Embeddings
     descriptor: int
     mapped: NDArray[np.floating[Any]]
-    rows: NDArray[np.intp]
-    out: NDArray[np.floating[Any]]
-    places: slice | NDArray[np.intp]
 
-    def run(self, batch: int) -> None:
-        """Read batch after batch, on a thread, two ahead of the one whose checksums are looked at."""
-        n = len(self.rows)
-        parts = [slice(start, min(start + batch, n)) for start in range(0, n, batch)]
-        if len(parts) == 1:
-            self._take(parts[0], self._read(parts[0]))
-            return
-        with ThreadPoolExecutor(1) as thread:
-            ahead: deque[Future[NDArray[np.floating[Any]]]] = deque()
-            for number, part in enumerate(parts):
-                while len(ahead) < 3 and number + len(ahead) < len(parts):
-                    ahead.append(thread.submit(self._read, parts[number + len(ahead)]))
-                self._take(part, ahead.popleft().result())
+    def run(self, rows: NDArray[np.intp], out: NDArray[np.floating[Any]], places: slice | NDArray[np.intp]) -> None:
+        """Read batch after batch: straight to its place where it can go there as it is, else by way of a buffer."""
+        source, n = self.source, len(rows)
+        batch = max(1, BATCH_BYTES // source.row_bytes)
+        straight = out[places] if isinstance(places, slice) and out.dtype == source.dtype else None
+        buffer = np.empty((min(n, batch) if straight is None else 0, source.shape[1]), dtype=source.dtype)
+        for start in range(0, n, batch):
+            part = slice(start, min(start + batch, n))
+            into = buffer[: part.stop - start] if straight is None else straight[part]
+            self._fill(rows[part], into)
+            self._check(rows[part], into)
+            if straight is None:
+                out[_part(places, part)] = into
 
-    def _read(self, part: slice) -> NDArray[np.floating[Any]]:
-        """Read rows straight to their place where they can go there as they are, else into a buffer."""
-        rows = self.rows[part]
-        if isinstance(self.places, slice) and self.out.dtype == self.source.dtype:
-            start = self.places.start
-            buffer = self.out[start + part.start : start + part.stop]
-        else:
-            buffer = np.empty((len(rows), self.source.shape[1]), dtype=self.source.dtype)
+    def _fill(self, rows: NDArray[np.intp], into: NDArray[np.floating[Any]]) -> None:
         if len(rows) > 1 and int(rows[-1]) - int(rows[0]) == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
-            self._read_through(int(rows[0]), buffer.data.cast("B"))
+            self._read_through(int(rows[0]), into.data.cast("B"))
         else:
-            np.take(self.mapped, rows, axis=0, out=buffer, mode="clip")
-        return buffer
+            np.take(self.mapped, rows, axis=0, out=into, mode="clip")
 
     def _read_through(self, first: int, into: memoryview) -> None:
         offset = self.source.offset + first * self.source.row_bytes
@@ -110,26 +96,24 @@ class _Reading:
                 raise StoreFormatError(f"{self.source.path}: cut off at {offset} bytes", remedy=RESTORE)
             into, offset = into[count:], offset + count
 
-    def _take(self, part: slice, buffer: NDArray[np.floating[Any]]) -> None:
-        self._check(self.rows[part], buffer)
-        if isinstance(self.places, slice):
-            start = self.places.start
-            if self.out.dtype != self.source.dtype:
-                self.out[start + part.start : start + part.stop] = buffer
-        else:
-            self.out[self.places[part]] = buffer
-
-    def _check(self, rows: NDArray[np.intp], buffer: NDArray[np.floating[Any]]) -> None:
+    def _check(self, rows: NDArray[np.intp], found: NDArray[np.floating[Any]]) -> None:
         """Compare checksums: of the rows as they arrived, or, where rows share one, of their blocks in the file."""
-        size = self.source.block_rows
+        size, source = self.source.block_rows, self.source
         if size == 1:
-            blocks, content, length = rows, buffer.data.cast("B"), self.source.row_bytes
-            found = [xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length)]
+            blocks, content, length = rows, found.data.cast("B"), source.row_bytes
+            sums = [xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length)]
         else:
             blocks = np.unique(rows // size)
-            found = [xxh3_64_intdigest(self.mapped[at : at + size].data) for at in (blocks * size).tolist()]
-        if found != self.source.sums[blocks].tolist():
-            wrong = blocks[np.array(found, dtype=np.uint64) != self.source.sums[blocks]]
+            sums = [xxh3_64_intdigest(self.mapped[at : at + size].data) for at in (blocks * size).tolist()]
+        if sums != source.sums[blocks].tolist():
+            wrong = blocks[np.array(sums, dtype=np.uint64) != source.sums[blocks]]
             raise StoreFormatError(
-                f"{self.source.path}: the checksum of embedding {int(wrong[0]) * size} does not match", remedy=RESTORE
+                f"{source.path}: the checksum of embedding {int(wrong[0]) * size} does not match", remedy=RESTORE
             )
+
+
+def _part(places: slice | NDArray[np.intp], part: slice) -> slice | NDArray[np.intp]:
+    """Take a part of places."""
+    if isinstance(places, slice):
+        return slice(places.start + part.start, places.start + part.stop)
+    return places[part]

@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import h5py
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from featstore.store.disk.container import PAGE
 
-__all__ = ["Hole", "Layout", "lay_out"]
+__all__ = ["Hole", "Layout", "hole_offset", "lay_out"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,6 @@ class Layout:
         """Size of the file in bytes."""
         return self.hole[1] + len(self.after)
 
-    def overwrite(self, name: str, values: NDArray[Any]) -> None:
-        """Put other bytes, as many, in the place of a dataset."""
-        start, content = self.offsets[name], values.tobytes()
-        part, start = (self.before, start) if start < self.hole[0] else (self.after, start - self.hole[1])
-        part[start : start + len(content)] = content
-
 
 def lay_out(
     datasets: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any], hole: Hole | None, user_block: int
@@ -79,6 +74,13 @@ def lay_out(
         return thread.submit(_lay_out, datasets, attributes, hole, user_block).result()
 
 
+@cache
+def hole_offset(user_block: int) -> int:
+    """Tell where a hole of a page or more begins, whatever else will be in the file."""
+    probe = Hole("probe", (PAGE, 1), np.dtype("<f4"))
+    return lay_out({}, {}, probe, user_block).offsets[probe.name]
+
+
 def _lay_out(
     datasets: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any], hole: Hole | None, user_block: int
 ) -> Layout:
@@ -86,14 +88,11 @@ def _lay_out(
     align = PAGE if hole and hole.nbytes >= PAGE else 8
     aligned = {"alignment_threshold": align, "alignment_interval": align}
     with h5py.File(pieces, "w", libver=("v110", "v110"), userblock_size=user_block, **aligned) as file:
-        file.attrs.update(attributes)
         if hole:
-            _create_hole(file, hole)
+            _create_hole(file, hole)  # first: so it is known where a large one begins, before all else is known
+        file.attrs.update(attributes)
         for name, values in datasets.items():
             file.create_dataset(name, data=values)
-        if hole and hole.nbytes:
-            # The first byte written gives the hole its place: last, so that the small datasets stand together.
-            file[hole.name][-1:, -1:] = np.zeros((1, 1), dtype=hole.dtype)
         offsets = {name: file[name].id.get_offset() or 0 for name in [*datasets, *([hole.name] if hole else [])]}
     start = offsets[hole.name] if hole and hole.nbytes else pieces.end
     stop = start + (hole.nbytes if hole else 0)
@@ -103,7 +102,7 @@ def _lay_out(
 def _create_hole(file: h5py.File, hole: Hole) -> None:
     properties = h5p.create(h5p.DATASET_CREATE)
     properties.set_layout(h5d.CONTIGUOUS)
-    properties.set_alloc_time(h5d.ALLOC_TIME_LATE)
+    properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5d.FILL_TIME_NEVER)
     properties.set_obj_track_times(False)
     space = h5s.create_simple(hole.shape)

@@ -15,7 +15,7 @@ from featstore.store.disk.columns import encoded
 from featstore.store.disk.container import Container, FileEntry, read_container
 from featstore.store.disk.embeddings import Embeddings
 from featstore.store.disk.opening import RESTORE
-from featstore.store.disk.writing import Begun, EmbeddingRows, begin_container
+from featstore.store.disk.writing import Begun, EmbeddingRows, EmbeddingStream, begin_container
 
 __all__ = [
     "BLOB_COLUMNS",
@@ -49,7 +49,7 @@ class SegmentRows:
 
     Attributes
     ----------
-    embeddings : EmbeddingRows
+    embeddings : EmbeddingRows or EmbeddingStream
     image, blob, repeat : ndarray of shape (n,), int32
         ``image`` counts within ``images``.
     images : list of (str, str, str)
@@ -58,7 +58,7 @@ class SegmentRows:
         The blobs cropped: `BLOB_COLUMNS`, the box half-open in pixels of the image.
     """
 
-    embeddings: EmbeddingRows
+    embeddings: EmbeddingRows | EmbeddingStream
     image: NDArray[np.int32]
     blob: NDArray[np.int32]
     repeat: NDArray[np.int32]
@@ -110,7 +110,7 @@ def begin_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> tuple[Se
     columns = zip(IDENTITY_COLUMNS, zip(*rows.images, strict=True), strict=True)
     datasets = {**rows.key_datasets(), **{f"images/{name}": encoded(values) for name, values in columns}}
     begun = begin_container(folder, "segment", {"fingerprint": fingerprint}, datasets, rows.embeddings)
-    return SegmentEntry(begun.entry.sha256, begun.entry.bytes, rows.embeddings.shape[0]), begun
+    return SegmentEntry(begun.entry.sha256, begun.entry.bytes, len(rows.image)), begun
 
 
 def write_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> SegmentEntry:

@@ -15,30 +15,107 @@ from xxhash import xxh3_64, xxh3_64_intdigest
 
 from featstore.recipe import canonical_json
 from featstore.store.disk.container import EMBEDDINGS, FORMAT, PAGE, SUMS, FileEntry
-from featstore.store.disk.files import Draft, draft, write_at
+from featstore.store.disk.files import Draft, draft, make_folder, write_at
 
 if TYPE_CHECKING:
     from featstore.store.disk.hdf5 import Hole, Layout
 
-__all__ = ["Begun", "EmbeddingRows", "begin_container", "block_rows", "write_container"]
+__all__ = ["Begun", "EmbeddingRows", "EmbeddingStream", "begin_container", "block_rows", "write_container"]
+
+_PIECE_BYTES = 2**20
+"""What is written at a time: it stays in the processor's cache between being copied, summed and written."""
 
 
 @dataclass(frozen=True)
 class EmbeddingRows:
-    """Embeddings on their way into a file: chunks of rows, each but the last a multiple of `block_rows` long."""
+    """Embeddings that are read, or made, a chunk at a time while they are written."""
 
-    shape: tuple[int, int]
+    dim: int
     dtype: np.dtype[Any]
     chunks: Iterable[NDArray[np.floating[Any]]]
 
+
+class EmbeddingStream:
+    """Embeddings on their way into a file: a megabyte waits in memory, the rest is written, its checksums taken.
+
+    Parameters
+    ----------
+    path : Path
+        Beside this the file is written, under a temporary name.
+    dim : int
+    dtype : dtype
+    user_block : int
+        Size of the user block that the file will have.
+    """
+
+    def __init__(self, path: Path, dim: int, dtype: np.dtype[Any], user_block: int = PAGE) -> None:
+        self.path = path
+        self.shape = (0, dim)
+        self.dtype = dtype
+        self.block_rows = block_rows(dim, dtype)
+        self.sums: list[int] = []
+        self.open = ExitStack()
+        self._file: Draft | None = None
+        self._user_block = user_block
+        blocks = max(1, _PIECE_BYTES // (self.block_rows * self._row_bytes))
+        self._piece = np.empty((blocks * self.block_rows, dim), dtype=dtype)
+        self._filled = self._written = 0
+
     @property
-    def block_rows(self) -> int:
-        """Rows that share a checksum: about a page, which is what reading a row costs anyway."""
-        return block_rows(self.shape[1], self.dtype)
+    def _row_bytes(self) -> int:
+        return self.shape[1] * self.dtype.itemsize
+
+    @property
+    def _start(self) -> int:
+        """Where embeddings of more than a piece begin."""
+        from featstore.store.disk.hdf5 import hole_offset  # reading needs no HDF5
+
+        return hole_offset(self._user_block)
+
+    @property
+    def file(self) -> Draft:
+        """The file; it is made, and its folder, when it is first needed."""
+        if self._file is None:
+            make_folder(self.path.parent)
+            self._file = self.open.enter_context(draft(self.path))
+        return self._file
+
+    def write(self, embeddings: NDArray[np.floating[Any]]) -> None:
+        """Take a copy of embeddings, (n, dim)."""
+        self.shape = (self.shape[0] + len(embeddings), self.shape[1])
+        while len(embeddings):
+            if self._filled == len(self._piece):
+                self._sum()
+                self._put(self._start)
+            part = embeddings[: len(self._piece) - self._filled]
+            self._piece[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            embeddings = embeddings[len(part) :]
+
+    def end(self) -> NDArray[np.uint64]:
+        """Return the checksums of all blocks; nothing more can be written."""
+        self._sum()
+        return np.array(self.sums, dtype="<u8")
+
+    def put_rest(self, offset: int) -> None:
+        """Write what still waits; the embeddings begin at ``offset``."""
+        if self._written and offset != self._start:
+            raise AssertionError(f"HDF5 puts embeddings at {offset}, not at {self._start}")
+        self._put(offset)
+
+    def _sum(self) -> None:
+        content, length = self._piece[: self._filled].data.cast("B"), self.block_rows * self._row_bytes
+        self.sums.extend(xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length))
+
+    def _put(self, start: int) -> None:
+        content = self._piece[: self._filled].data.cast("B")
+        write_at(self.file.descriptor, content, start + self._written * self._row_bytes)
+        self._written += self._filled
+        self._filled = 0
 
 
 def block_rows(dim: int, dtype: np.dtype[Any]) -> int:
-    """Tell how many rows share a checksum."""
+    """Tell how many rows share a checksum: about a page, which is what reading a row costs anyway."""
     return max(1, PAGE // (dim * dtype.itemsize))
 
 
@@ -73,7 +150,7 @@ def begin_container(
     kind: str,
     attributes: Mapping[str, Any],
     datasets: Mapping[str, NDArray[Any]],
-    embeddings: EmbeddingRows | None = None,
+    embeddings: EmbeddingRows | EmbeddingStream | None = None,
     *,
     path: Path | None = None,
 ) -> Begun:
@@ -86,26 +163,44 @@ def begin_container(
     """
     from featstore.store.disk.hdf5 import Hole, lay_out  # reading needs no HDF5
 
-    columns, hole = dict(datasets), None
-    if embeddings:
-        hole = Hole(EMBEDDINGS, embeddings.shape, embeddings.dtype)
-        columns[SUMS] = np.zeros(-(-embeddings.shape[0] // embeddings.block_rows), dtype="<u8")
-        attributes = {**attributes, "block_rows": embeddings.block_rows}
-    user_block = _user_block(attributes, columns)
-    plain = {name: value for name, value in attributes.items() if isinstance(value, (int, str))}
-    layout = lay_out(columns, {"format": FORMAT, "kind": f"featstore {kind}", **plain}, hole, user_block)
+    target = path.resolve() if path else folder / "container"
+    facts, columns, hole = dict(attributes), dict(datasets), None
+    user_block = _user_block(facts, columns)
     with ExitStack() as stack:
-        target = path and path.resolve()
-        file = stack.enter_context(draft(target or folder / "container"))
-        if embeddings:
-            layout.overwrite(SUMS, _write_rows(file.descriptor, embeddings, layout.offsets[EMBEDDINGS]))
-        text = _directory(kind, attributes, columns, layout, hole, user_block)
+        stream = _streamed(embeddings, target, user_block)
+        if stream:
+            stack.enter_context(stream.open)
+            columns[SUMS] = stream.end()
+            facts["block_rows"] = stream.block_rows
+            hole = Hole(EMBEDDINGS, stream.shape, stream.dtype)
+        plain = {name: value for name, value in facts.items() if isinstance(value, (int, str))}
+        layout = lay_out(columns, {"format": FORMAT, "kind": f"featstore {kind}", **plain}, hole, user_block)
+        if stream:
+            stream.put_rest(layout.offsets[EMBEDDINGS])
+        file = stream.file if stream else stack.enter_context(draft(target))
+        text = _directory(kind, facts, columns, layout, hole, user_block)
         entry = FileEntry(hashlib.sha256(text).hexdigest(), layout.size)
         block = f"featstore {FORMAT} {entry.sha256} {len(text)} {user_block}\n".encode() + text
         layout.before[: len(block)] = block
         write_at(file.descriptor, layout.before, 0)
         write_at(file.descriptor, layout.after, layout.hole[1])
-        return Begun(entry, file, target or folder / entry.file, stack.pop_all())
+        return Begun(entry, file, target if path else folder / entry.file, stack.pop_all())
+
+
+def _streamed(
+    embeddings: EmbeddingRows | EmbeddingStream | None, target: Path, user_block: int
+) -> EmbeddingStream | None:
+    """Write embeddings that are not written yet."""
+    if not isinstance(embeddings, EmbeddingRows):
+        return embeddings
+    stream = EmbeddingStream(target, embeddings.dim, embeddings.dtype, user_block)
+    try:
+        for chunk in embeddings.chunks:
+            stream.write(chunk)
+    except BaseException:
+        stream.open.close()
+        raise
+    return stream
 
 
 def write_container(*args: Any, **options: Any) -> FileEntry:
@@ -140,15 +235,3 @@ def _user_block(attributes: Mapping[str, Any], datasets: Mapping[str, NDArray[An
     while size < needed:
         size *= 2
     return size
-
-
-def _write_rows(descriptor: int, embeddings: EmbeddingRows, offset: int) -> NDArray[np.uint64]:
-    """Write embeddings chunk by chunk, and return the checksums of their blocks."""
-    length = embeddings.block_rows * embeddings.shape[1] * embeddings.dtype.itemsize
-    sums: list[int] = []
-    for chunk in embeddings.chunks:
-        content = np.ascontiguousarray(chunk, dtype=embeddings.dtype).data.cast("B")
-        sums.extend(xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length))
-        write_at(descriptor, content, offset)
-        offset += len(content)
-    return np.array(sums, dtype="<u8")

@@ -49,7 +49,7 @@ class Stored:
 
     def embeddings(self, rows: NDArray[np.intp]) -> EmbeddingRows:
         """Embeddings of rows, read a chunk at a time while they are written."""
-        return EmbeddingRows((len(rows), self.dim), self.dtype, self._chunks(rows))
+        return EmbeddingRows(self.dim, self.dtype, self._chunks(rows))
 
     def segment(self, rows: NDArray[np.intp], boxed: NDArray[np.int32] = _NONE) -> SegmentRows:
         """Make a segment of rows, with the boxes of their images and of those at the places ``boxed``."""

@@ -120,7 +120,7 @@ def vacuum(
     litter = [file for file in _files(store) if file.path not in needed]
     old = [file for file in litter if file.modified <= before]
     done.waiting = len(litter) - len(old)
-    going = [*(_Seen.of(version_path(store, number)) for number in done.versions), *old]
+    going = [*_seen(version_path(store, number) for number in done.versions), *old]
     done.files = [file.path for file in going]
     done.bytes = sum(file.size for file in going)
     if apply:
@@ -137,17 +137,17 @@ class _Seen:
     size: int
     inode: int
 
-    @classmethod
-    def of(cls, path: Path) -> _Seen:
-        facts = path.stat(follow_symlinks=False)
-        return cls(path, facts.st_mtime, facts.st_size, facts.st_ino)
-
     def is_unchanged(self) -> bool:
         """Tell whether it is the same file still: a writer may have written it again, and committed it."""
-        try:
-            return self == _Seen.of(self.path)
-        except FileNotFoundError:
-            return False
+        return [self] == list(_seen([self.path]))
+
+
+def _seen(paths: Iterable[Path]) -> Iterator[_Seen]:
+    """Look at files; those that are gone already, by another vacuum, are passed over."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            facts = path.stat(follow_symlinks=False)
+            yield _Seen(path, facts.st_mtime, facts.st_size, facts.st_ino)
 
 
 def _compact(newest: Version, *, apply: bool) -> tuple[int, int]:
@@ -188,7 +188,7 @@ def _expired(store: Path, numbers: list[int], keep: int, before: float) -> list[
     """Choose the oldest versions that are beyond those to keep; a version is as old as the one after it."""
     expired = []
     for number, following in pairwise(numbers[: max(0, len(numbers) - keep + 1)]):
-        if _Seen.of(version_path(store, following)).modified > before:
+        if any(file.modified > before for file in _seen([version_path(store, following)])):
             break
         expired.append(number)
     return expired
@@ -210,5 +210,4 @@ def _files(store: Path) -> Iterator[_Seen]:
             for entry in sorted(os.scandir(store / folder), key=lambda entry: entry.name):
                 ours = entry.name.startswith(TEMPORARY) or (folder != VERSIONS and _OURS.fullmatch(entry.name))
                 if ours and entry.is_file(follow_symlinks=False):
-                    with suppress(FileNotFoundError):
-                        yield _Seen.of(store / folder / entry.name)
+                    yield from _seen([store / folder / entry.name])

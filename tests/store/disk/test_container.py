@@ -33,7 +33,7 @@ def noise(kind, shape, seed: int) -> np.ndarray:
 
 def rows_of(array: np.ndarray, chunk: int = 1) -> EmbeddingRows:
     step = chunk * block_rows(array.shape[1], array.dtype)
-    return EmbeddingRows(array.shape, array.dtype, (array[at : at + step] for at in range(0, len(array), step)))
+    return EmbeddingRows(array.shape[1], array.dtype, (array[at : at + step] for at in range(0, len(array), step)))
 
 
 def write(folder, datasets=NUMBERS, embeddings=None, **attributes) -> FileEntry:
@@ -158,7 +158,7 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path, error):
         raise error
 
     with pytest.raises((FeatstoreError, type(error))):
-        write_container(tmp_path, "segment", {}, NUMBERS, EmbeddingRows((4096, 1), np.dtype("<f4"), chunks()))
+        write_container(tmp_path, "segment", {}, NUMBERS, EmbeddingRows(1, np.dtype("<f4"), chunks()))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,7 +26,7 @@ def embeddings_of(folder, array: np.ndarray):
     """Write an array into a file of its own and locate it."""
     step = 2 * block_rows(array.shape[1], array.dtype)
     chunks = (array[at : at + step] for at in range(0, len(array), step))
-    entry = write_container(folder, "segment", {}, {}, EmbeddingRows(array.shape, array.dtype, chunks))
+    entry = write_container(folder, "segment", {}, {}, EmbeddingRows(array.shape[1], array.dtype, chunks))
     return read_container(folder / entry.file, "segment", entry).embeddings
 
 

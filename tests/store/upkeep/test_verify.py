@@ -152,7 +152,7 @@ def commit_rows(path, keys, values=None, images=("img_0000.png",)) -> str:
     image, blob, repeat = (np.array([key[place] for key in keys], dtype=np.int32) for place in range(3))
     values = np.ones((len(keys), version.dim), dtype=np.float32) if values is None else values
     rows = SegmentRows(
-        EmbeddingRows(values.shape, values.dtype, [values]),
+        EmbeddingRows(values.shape[1], values.dtype, [values]),
         image,
         blob,
         repeat,
