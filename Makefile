@@ -5,7 +5,7 @@ PIP_OPTIONS ?=
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint faults bench clean help
 
 help: ## list these verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -31,6 +31,9 @@ lint: $(STAMP) ## style, types, and which room may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=.:cli $(BIN)/lint-imports
+
+faults: $(STAMP) ## the store's faults at length: 200 kills, 8 writers of 50 commits, 500 flipped bytes (minutes)
+	FAULTS=long $(BIN)/python -m pytest tests/store/faults
 
 bench: $(STAMP) ## every benchmark, as ratios measured in one run
 	$(BIN)/python -m tests.benchmarks

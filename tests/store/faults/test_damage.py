@@ -142,7 +142,7 @@ OPENED = """
 
     damage = {
         "empty": lambda path: shortened(path, 0),
-        "cut": lambda path: shortened(path, 5000),
+        "cut": lambda path: shortened(path, 4200),
         "one byte": lambda path: shortened(path, -1),
         "gone": os.unlink,
         "pipe": pipe,
