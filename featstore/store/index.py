@@ -21,7 +21,7 @@ __all__ = ["KeyIndex", "blob_table", "read_rows"]
 
 Column = NDArray[np.int32]
 
-_JOB_BYTES = 2**23
+_JOB_BYTES = 2**25
 """Embeddings that one of two threads reads at a time."""
 
 

@@ -207,9 +207,8 @@ class StoreWriter:
         new = check_row(edit(old))
         if new == old:
             return
-        if old is not None and old.identity != new.identity:
-            if self._mine.pop(image, None):
-                self._write_segment()  # a key is once in a segment, also when old content comes back
+        if old is not None and old.identity != new.identity and self._mine.pop(image, set()):
+            self._write_segment()  # a key is once in a segment, also when old content comes back
         self._rows[image] = new
         self._edits.setdefault(image, []).append(edit)
 

@@ -19,6 +19,7 @@ __all__ = [
     "create_exclusively",
     "draft",
     "make_folder",
+    "plain_errors",
     "remove",
     "write_at",
     "write_atomically",
@@ -41,7 +42,7 @@ def make_folder(path: Path) -> None:
     """
     if path.is_dir():
         return
-    with _plain_errors(path):
+    with plain_errors(path):
         missing = [folder for folder in (path, *path.absolute().parents) if not folder.is_dir()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
@@ -59,7 +60,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         If it can't be written; nothing is left under ``path``.
     """
     check_target(path)
-    with _plain_errors(path):
+    with plain_errors(path):
         path = path.resolve()
         if path.exists() and not path.is_file():
             path.write_bytes(content)
@@ -140,7 +141,7 @@ def draft(path: Path) -> Iterator[Draft]:
     StoreWriteError
         If it can't be made or written.
     """
-    with _plain_errors(path):
+    with plain_errors(path):
         temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
@@ -169,7 +170,7 @@ def remove(paths: Iterable[Path]) -> None:
     """
     folders: dict[Path, None] = {}
     for path in paths:
-        with _plain_errors(path):
+        with plain_errors(path):
             path.unlink(missing_ok=True)
         folders[path.parent] = None
     for folder in folders:
@@ -202,7 +203,8 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def _plain_errors(path: Path) -> Iterator[None]:
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says of a failed write into a `StoreWriteError` that says what to do."""
     try:
         yield
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64, xxh3_64_intdigest
 
+from featstore.errors import StoreWriteError
 from featstore.recipe import canonical_json
 from featstore.store.disk.container import EMBEDDINGS, FORMAT, PAGE, SUMS, FileEntry
-from featstore.store.disk.files import Draft, draft, make_folder, write_at
+from featstore.store.disk.files import Draft, draft, make_folder, plain_errors, write_at
 
 if TYPE_CHECKING:
     from featstore.store.disk.hdf5 import Hole, Layout
@@ -53,13 +55,16 @@ class EmbeddingStream:
         self.shape = (0, dim)
         self.dtype = dtype
         self.block_rows = block_rows(dim, dtype)
-        self.sums: list[int] = []
         self.open = ExitStack()
+        self._sums: list[int] = []
         self._file: Draft | None = None
         self._user_block = user_block
         blocks = max(1, _PIECE_BYTES // (self.block_rows * self._row_bytes))
-        self._piece = np.empty((blocks * self.block_rows, dim), dtype=dtype)
+        self._pieces = [np.empty((blocks * self.block_rows, dim), dtype=dtype) for _ in range(2)]
         self._filled = self._written = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._going: Future[None] | None = None
+        self._whole = True
 
     @property
     def _row_bytes(self) -> int:
@@ -81,37 +86,74 @@ class EmbeddingStream:
         return self._file
 
     def write(self, embeddings: NDArray[np.floating[Any]]) -> None:
-        """Take a copy of embeddings, (n, dim)."""
+        """Take a copy of embeddings, (n, dim).
+
+        Raises
+        ------
+        StoreWriteError
+            If they, or some before them, can't be written.
+        """
+        self._require_whole()
+        self._whole = False  # until all of it is taken: what breaks off is never committed
         self.shape = (self.shape[0] + len(embeddings), self.shape[1])
         while len(embeddings):
-            if self._filled == len(self._piece):
-                self._sum()
-                self._put(self._start)
-            part = embeddings[: len(self._piece) - self._filled]
-            self._piece[self._filled : self._filled + len(part)] = part
+            if self._filled == len(self._pieces[0]):
+                self._hand_over()
+            part = embeddings[: len(self._pieces[0]) - self._filled]
+            self._pieces[0][self._filled : self._filled + len(part)] = part
             self._filled += len(part)
             embeddings = embeddings[len(part) :]
+        self._whole = True
 
     def end(self) -> NDArray[np.uint64]:
         """Return the checksums of all blocks; nothing more can be written."""
-        self._sum()
-        return np.array(self.sums, dtype="<u8")
+        self._require_whole()
+        self._whole = False
+        self._wait()
+        self._sum(self._pieces[0][: self._filled])
+        return np.array(self._sums, dtype="<u8")
 
     def put_rest(self, offset: int) -> None:
         """Write what still waits; the embeddings begin at ``offset``."""
         if self._written and offset != self._start:
             raise AssertionError(f"HDF5 puts embeddings at {offset}, not at {self._start}")
-        self._put(offset)
+        self._put(self._pieces[0][: self._filled], offset + self._written * self._row_bytes)
 
-    def _sum(self) -> None:
-        content, length = self._piece[: self._filled].data.cast("B"), self.block_rows * self._row_bytes
-        self.sums.extend(xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length))
+    def _require_whole(self) -> None:
+        if not self._whole:
+            raise StoreWriteError(
+                f"{self.path.parent}: a write failed or was broken off, and this writer can't go on",
+                remedy="What was committed stands. Run the same command again.",
+            )
 
-    def _put(self, start: int) -> None:
-        content = self._piece[: self._filled].data.cast("B")
-        write_at(self.file.descriptor, content, start + self._written * self._row_bytes)
-        self._written += self._filled
+    def _hand_over(self) -> None:
+        """Let a thread sum and write a full piece, while the other one is filled."""
+        self._wait()
+        if self._thread is None:
+            _ = self.file  # before the thread: what is opened first is closed last
+            self._thread = self.open.enter_context(ThreadPoolExecutor(1))
+        piece, offset = self._pieces[0], self._start + self._written * self._row_bytes
+        self._going = self._thread.submit(self._sum_and_put, piece, offset)
+        self._pieces.reverse()
+        self._written += len(piece)
         self._filled = 0
+
+    def _wait(self) -> None:
+        if self._going is not None:
+            going, self._going = self._going, None
+            going.result()
+
+    def _sum_and_put(self, piece: NDArray[np.floating[Any]], offset: int) -> None:
+        self._sum(piece)
+        self._put(piece, offset)
+
+    def _sum(self, piece: NDArray[np.floating[Any]]) -> None:
+        content, length = piece.data.cast("B"), self.block_rows * self._row_bytes
+        self._sums.extend(xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length))
+
+    def _put(self, piece: NDArray[np.floating[Any]], offset: int) -> None:
+        with plain_errors(self.path):
+            write_at(self.file.descriptor, piece.data.cast("B"), offset)
 
 
 def block_rows(dim: int, dtype: np.dtype[Any]) -> int:
