@@ -146,8 +146,13 @@ def read_rows(
             read(job)
     else:
         with ThreadPoolExecutor(2) as threads:
-            for done in [threads.submit(read, job) for job in jobs]:
-                done.result()
+            going = [threads.submit(read, job) for job in jobs]
+            try:
+                for done in going:
+                    done.result()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
     return out
 
 

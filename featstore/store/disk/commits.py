@@ -19,7 +19,7 @@ from featstore.errors import StoreFormatError, StoreWriteError
 from featstore.recipe import canonical_json
 from featstore.store.disk.columns import ImageTable
 from featstore.store.disk.container import FORMAT
-from featstore.store.disk.files import create_exclusively, make_folder
+from featstore.store.disk.files import create_exclusively, make_folder, plain_errors
 from featstore.store.disk.segments import SegmentEntry
 from featstore.store.disk.tables import FOLDER as TABLES
 from featstore.store.disk.tables import SegmentList, Table, TableEntry, settle, write_table
@@ -107,8 +107,11 @@ def _touch(store: Path, segments: Sequence[SegmentEntry]) -> None:
     """Make segments young again, for a vacuum that meets them before the version that lists them is there."""
     for entry in segments:
         try:
-            os.utime(store / SEGMENTS / entry.file)
-        except FileNotFoundError as error:
+            with plain_errors(store):
+                os.utime(store / SEGMENTS / entry.file)
+        except StoreWriteError as error:
+            if (store / SEGMENTS / entry.file).exists():
+                raise
             raise StoreWriteError(
                 f"{store}: segment {entry.file} is gone, a vacuum took it before it was committed",
                 remedy="Run the same command again, and give vacuum a longer time of grace.",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import StoreFormatError
+from featstore.errors import StoreFormatError, StoreWriteError
 from featstore.store.disk.columns import encoded
 from featstore.store.disk.container import Container, FileEntry, read_container
 from featstore.store.disk.embeddings import Embeddings
@@ -107,6 +107,11 @@ def begin_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> tuple[Se
     StoreWriteError
         If it can't be written.
     """
+    if isinstance(rows.embeddings, EmbeddingStream) and rows.embeddings.shape[0] != len(rows.image):
+        raise StoreWriteError(
+            f"{folder}: {rows.embeddings.shape[0]} embeddings, {len(rows.image)} keys: adding some was broken off",
+            remedy="What was committed stands. Run the same command again.",
+        )
     columns = zip(IDENTITY_COLUMNS, zip(*rows.images, strict=True), strict=True)
     datasets = {**rows.key_datasets(), **{f"images/{name}": encoded(values) for name, values in columns}}
     begun = begin_container(folder, "segment", {"fingerprint": fingerprint}, datasets, rows.embeddings)

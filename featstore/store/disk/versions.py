@@ -181,16 +181,10 @@ def read_version(store: Path, number: int | None = None) -> Version:
             expected="the folder of a store",
             remedy=f"Make one of it with: featstore store merge {store} --into NAME.store",
         )
-    newest = newest_number(store)
-    if not newest:
-        raise StoreNotFoundError(
-            f"{store}: no store there" if not store.exists() else f"{store}: a folder that holds no version of a store",
-            remedy="Name an existing store, or make one with: featstore extract",
-        )
-    number = newest if number is None else number
+    number = newest_number(store) if number is None else number
     path = version_path(store, number)
-    if path.name not in _names(store):
-        raise StoreNotFoundError(f"{store}: no version {number}", expected=f"{version_numbers(store)[0]} to {newest}")
+    if not os.path.lexists(path):
+        raise _no_version(store, number)
     body = _read_body(path, number)
     try:
         tables = tuple(TableEntry(**{name: value[name] for name in _ENTRY}) for value in body["tables"])
@@ -209,6 +203,16 @@ def read_version(store: Path, number: int | None = None) -> Version:
     if not right:
         raise StoreFormatError(f"{path}: its fields do not fit together", remedy=_restore(number))
     return version
+
+
+def _no_version(store: Path, number: int) -> StoreNotFoundError:
+    numbers = version_numbers(store)
+    if numbers:
+        return StoreNotFoundError(f"{store}: no version {number}", expected=f"{numbers[0]} to {numbers[-1]}")
+    return StoreNotFoundError(
+        f"{store}: no store there" if not store.exists() else f"{store}: a folder that holds no version of a store",
+        remedy="Name an existing store, or make one with: featstore extract",
+    )
 
 
 _ENTRY = ("sha256", "bytes", "segments", "images")

@@ -112,6 +112,9 @@ def _verify_folder(store: Path, version: int | None, done: Verification) -> None
     done.versions += len(wanted)
     read = (done.read(version_path(store, number), partial(read_version, store, number)) for number in wanted)
     states = [state for state in read if state is not None]
+    for state in states:
+        if state.fingerprint != states[0].fingerprint:
+            done.note(version_path(store, state.number), ["its recipe is not that of the versions before"])
     tables = {entry: state for state in states for entry in state.tables}
     segments: dict[SegmentEntry, Version] = {}
     for table, owner in tables.items():
