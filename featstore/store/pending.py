@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError
-from featstore.store.disk.segments import BLOB_COLUMNS, SegmentRows
+from featstore.store.disk.segments import BLOB_COLUMNS, SegmentEntry, SegmentRows, write_segment
 from featstore.store.disk.writing import EmbeddingStream
 
 __all__ = ["Pending", "Rows"]
@@ -120,8 +120,17 @@ class Pending:
         """Forget all rows."""
         self._stream.open.close()
 
-    def rows(self) -> SegmentRows:
-        """Put all rows into one segment; nothing more can be added."""
+    def write_segment(self, folder: Path, fingerprint: str) -> SegmentEntry:
+        """Write all rows as one segment, and wait for the disk; nothing more can be added.
+
+        Raises
+        ------
+        StoreWriteError
+            If it can't be written.
+        """
+        return write_segment(folder, self._rows(), fingerprint)
+
+    def _rows(self) -> SegmentRows:
         images = sorted({image for image, _ in self._parts})
         number = {image: place for place, image in enumerate(images)}
         where = np.array([number[image] for image, _ in self._parts], dtype=np.int32)

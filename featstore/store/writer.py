@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from featstore.errors import DataError, SettingError, StoreNotFoundError
 from featstore.recipe import canonical_json
 from featstore.store.disk.commits import Change, Edit, commit, nothing_yet
-from featstore.store.disk.segments import SEGMENT_BYTES, SegmentEntry, begin_segment
+from featstore.store.disk.segments import SEGMENT_BYTES, SegmentEntry
 from featstore.store.disk.versions import SEGMENTS, Version, read_version, require_recipe
 from featstore.store.images import ImageRow, check_row, merged
 from featstore.store.index import KeyIndex
@@ -82,7 +82,7 @@ class StoreWriter:
         self._positions = count(sum(table.images for table in base.tables))
         self._touched: set[str] = set()
         self._pending = self._none_pending()
-        self._segments: list[tuple[SegmentEntry, Future[None]]] = []
+        self._segments: list[Future[SegmentEntry]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -188,12 +188,11 @@ class StoreWriter:
         """
         self._require_clean()
         self._write_segment()
-        for _, kept in self._segments:
-            kept.result()
-        if not self._segments and not self._rows and self._base.number:
+        segments = tuple(segment.result() for segment in self._segments)
+        if not segments and not self._rows and self._base.number:
             return self._base.number
         edits = {image: partial(_in_turn, steps) for image, steps in self._edits.items()}
-        change = Change(self.operation, tuple(entry for entry, _ in self._segments), edits, self.how)
+        change = Change(self.operation, segments, edits, self.how)
         self._base = commit(self._base, change, list(self._rows.values()))
         self._segments, self._rows, self._edits, self._touched = [], {}, {}, set()
         return self._base.number
@@ -245,15 +244,14 @@ class StoreWriter:
         return Pending(self.path / SEGMENTS, self._base.dim, self._base.dtype, SEGMENT_BYTES)
 
     def _write_segment(self) -> None:
-        """Write what is pending as a segment; that it reaches the disk is waited for when it is committed."""
+        """Let what is pending become a segment, on a thread; a commit waits for it."""
         if not len(self._pending):
             return
-        folder = self.path / SEGMENTS
-        entry, begun = begin_segment(folder, self._pending.rows(), self._base.fingerprint)
-        self._pending = self._none_pending()
         thread = ThreadPoolExecutor(1)
-        self._segments.append((entry, thread.submit(begun.keep)))
+        folder, fingerprint = self.path / SEGMENTS, self._base.fingerprint
+        self._segments.append(thread.submit(self._pending.write_segment, folder, fingerprint))
         thread.shutdown(wait=False)
+        self._pending = self._none_pending()
 
 
 def _in_turn(steps: list[Edit], row: ImageRow | None) -> ImageRow:

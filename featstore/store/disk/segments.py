@@ -15,7 +15,7 @@ from featstore.store.disk.columns import encoded
 from featstore.store.disk.container import Container, FileEntry, read_container
 from featstore.store.disk.embeddings import Embeddings
 from featstore.store.disk.opening import RESTORE
-from featstore.store.disk.writing import Begun, EmbeddingRows, EmbeddingStream, begin_container
+from featstore.store.disk.writing import EmbeddingRows, EmbeddingStream, write_container
 
 __all__ = [
     "BLOB_COLUMNS",
@@ -23,7 +23,6 @@ __all__ = [
     "Segment",
     "SegmentEntry",
     "SegmentRows",
-    "begin_segment",
     "read_segment",
     "write_segment",
 ]
@@ -99,8 +98,8 @@ class Segment:
         return self.embeddings.path
 
 
-def begin_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> tuple[SegmentEntry, Begun]:
-    """Write a segment for ``folder``; it gets its name with `Begun.keep`.
+def write_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> SegmentEntry:
+    """Write a segment into ``folder`` and return its entry.
 
     Raises
     ------
@@ -114,15 +113,8 @@ def begin_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> tuple[Se
         )
     columns = zip(IDENTITY_COLUMNS, zip(*rows.images, strict=True), strict=True)
     datasets = {**rows.key_datasets(), **{f"images/{name}": encoded(values) for name, values in columns}}
-    begun = begin_container(folder, "segment", {"fingerprint": fingerprint}, datasets, rows.embeddings)
-    return SegmentEntry(begun.entry.sha256, begun.entry.bytes, len(rows.image)), begun
-
-
-def write_segment(folder: Path, rows: SegmentRows, fingerprint: str) -> SegmentEntry:
-    """Write a segment to the disk and return its entry."""
-    entry, begun = begin_segment(folder, rows, fingerprint)
-    begun.keep()
-    return entry
+    entry = write_container(folder, "segment", {"fingerprint": fingerprint}, datasets, rows.embeddings)
+    return SegmentEntry(entry.sha256, entry.bytes, len(rows.image))
 
 
 def read_segment(folder: Path, entry: SegmentEntry, *, fingerprint: str, dim: int) -> Segment:

@@ -22,7 +22,7 @@ from featstore.store.disk.files import Draft, draft, make_folder, plain_errors, 
 if TYPE_CHECKING:
     from featstore.store.disk.hdf5 import Hole, Layout
 
-__all__ = ["Begun", "EmbeddingRows", "EmbeddingStream", "begin_container", "block_rows", "write_container"]
+__all__ = ["EmbeddingRows", "EmbeddingStream", "block_rows", "write_container"]
 
 _PIECE_BYTES = 2**20
 """What is written at a time: it stays in the processor's cache between being copied, summed and written."""
@@ -161,33 +161,7 @@ def block_rows(dim: int, dtype: np.dtype[Any]) -> int:
     return max(1, PAGE // (dim * dtype.itemsize))
 
 
-@dataclass(frozen=True, eq=False)
-class Begun:
-    """A container that is written whole, and has neither reached the disk nor got its name.
-
-    Attributes
-    ----------
-    entry : FileEntry
-    """
-
-    entry: FileEntry
-    _file: Draft
-    _path: Path
-    _open: ExitStack
-
-    def keep(self) -> None:
-        """Wait for the disk, and give it its name.
-
-        Raises
-        ------
-        StoreWriteError
-            If it can't be written; nothing is left under its name.
-        """
-        with self._open:
-            self._file.keep_as(self._path)
-
-
-def begin_container(
+def write_container(
     folder: Path,
     kind: str,
     attributes: Mapping[str, Any],
@@ -195,13 +169,13 @@ def begin_container(
     embeddings: EmbeddingRows | EmbeddingStream | None = None,
     *,
     path: Path | None = None,
-) -> Begun:
-    """Write a container into ``folder``, for the name that follows from its content or for ``path``.
+) -> FileEntry:
+    """Write a container into ``folder``, under the name that follows from its content, or as ``path``.
 
     Raises
     ------
     StoreWriteError
-        If it can't be written.
+        If it can't be written; nothing is left under its name.
     """
     from featstore.store.disk.hdf5 import Hole, lay_out  # reading needs no HDF5
 
@@ -226,7 +200,8 @@ def begin_container(
         layout.before[: len(block)] = block
         write_at(file.descriptor, layout.before, 0)
         write_at(file.descriptor, layout.after, layout.hole[1])
-        return Begun(entry, file, target if path else folder / entry.file, stack.pop_all())
+        file.keep_as(target if path else folder / entry.file)
+    return entry
 
 
 def _streamed(
@@ -243,13 +218,6 @@ def _streamed(
         stream.open.close()
         raise
     return stream
-
-
-def write_container(*args: Any, **options: Any) -> FileEntry:
-    """Write a container to the disk: `begin_container`, and `Begun.keep`."""
-    begun = begin_container(*args, **options)
-    begun.keep()
-    return begun.entry
 
 
 def _directory(

@@ -14,7 +14,7 @@ from featstore.errors import StoreNotFoundError, StoreWriteError
 from featstore.store import create_store, open_store, verify
 from featstore.store.disk import writing
 from featstore.store.disk.container import read_container
-from featstore.store.disk.writing import EmbeddingStream, begin_container
+from featstore.store.disk.writing import EmbeddingStream, write_container
 
 DIM = 1024
 
@@ -37,9 +37,7 @@ def test_any_pieces_make_the_same_file(tmp_path_factory, dim, kind, lengths, pie
             stream = EmbeddingStream(folder / "x", dim, np.dtype(kind))
             for part in np.split(array, np.cumsum(parts)[:-1]):
                 stream.write(part)
-            begun = begin_container(folder, "segment", {}, {}, stream)
-            begun.keep()
-            entries.append(begun.entry)
+            entries.append(write_container(folder, "segment", {}, {}, stream))
     assert entries[0] == entries[1]
     assert [path.name for path in folder.iterdir()] == [entries[0].file]
     source = read_container(folder / entries[0].file, "segment", entries[0]).embeddings
