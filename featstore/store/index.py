@@ -129,12 +129,10 @@ def read_rows(
 ) -> NDArray[np.floating[Any]]:
     """Read rows that stand anywhere in several files, (n, dim), file by file."""
     out = np.empty((len(row), dim), dtype=dtype)
-    order = (
-        None
-        if bool((file[1:] >= file[:-1]).all())
-        else np.argsort(file.astype(np.uint16) if len(files) < 2**16 else file, kind="stable")
-    )
-    if order is not None:
+    order = None
+    if not bool((file[1:] >= file[:-1]).all()):
+        # numbers of two bytes are sorted ten times as fast
+        order = np.argsort(file.astype(np.uint16) if len(files) < 2**16 else file, kind="stable")
         file, row = file[order], row[order]
     edges = [0, *(np.flatnonzero(np.diff(file)) + 1).tolist(), len(file)] if len(file) else []
     step = max(1, _JOB_BYTES // (dim * out.itemsize))

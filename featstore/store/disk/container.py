@@ -200,4 +200,9 @@ def _read_directory(descriptor: int, path: Path) -> tuple[dict[str, Any], str, i
     text = block[line.end() : line.end() + length]
     if hashlib.sha256(text).hexdigest() != sha256 or block[line.end() + length :].strip(b"\0"):
         raise StoreFormatError(f"{path}: the checksum of its directory does not match", remedy=RESTORE)
-    return dict(json.loads(text)), sha256, user_block
+    directory = json.loads(text)
+    if not isinstance(directory, dict) or not all(
+        isinstance(directory.get(k), dict) for k in ("datasets", "attributes")
+    ):
+        raise ValueError("a directory without datasets or attributes")
+    return directory, sha256, user_block
