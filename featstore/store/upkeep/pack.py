@@ -50,8 +50,9 @@ def pack(store: Store, target: str | Path, *, repeats: int | None = None, split:
     if split not in {*SPLITS, "all"} or (repeats is not None and repeats < 0):
         raise SettingError(f"split {split!r}, {repeats} repeats", expected="train, test or all, and 0 or more")
     check_target(path)
-    if path.exists() and (path.samefile(store.path) or not path.is_file()):
-        raise StoreWriteError(f"{path}: the store itself, or no file", remedy="Name another place with --out.")
+    inside = path.resolve().is_relative_to(store.path.resolve())
+    if inside or (path.exists() and not path.is_file()):
+        raise StoreWriteError(f"{path}: within the store itself, or no file", remedy="Name another place with --out.")
     kept = [row for row in state.images.values() if split in {"all", row.split}]
     stored = Stored.of(state.read_segments(), ImageTable.from_rows(kept), state.dim, state.dtype)
     index, places = stored.index, stored.places()

@@ -206,7 +206,7 @@ def _needed(store: Path, numbers: Iterable[int]) -> set[Path]:
 def _files(store: Path) -> Iterator[_Seen]:
     """List files of ours that could be litter; what featstore did not write is not touched."""
     for folder in FOLDERS:
-        if (store / folder).is_dir():
+        if (store / folder).is_dir() and not (store / folder).is_symlink():  # a link may lead into another store
             for entry in sorted(os.scandir(store / folder), key=lambda entry: entry.name):
                 ours = entry.name.startswith(TEMPORARY) or (folder != VERSIONS and _OURS.fullmatch(entry.name))
                 if ours and entry.is_file(follow_symlinks=False):

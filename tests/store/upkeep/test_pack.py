@@ -220,3 +220,12 @@ def test_what_is_no_packed_store_is_refused(store, tmp_path):
         file["features"] = np.zeros(3)
     with pytest.raises(StoreFormatError, match=r"other\.h5: not a file that featstore wrote"):
         open_store(tmp_path / "other.h5")
+
+
+def test_never_within_the_store(make_store):
+    store = make_store(1)
+    (segment,) = (store.path / "segments").iterdir()
+    before = segment.read_bytes()
+    with pytest.raises(StoreWriteError, match="within the store"):
+        pack(store, segment)
+    assert segment.read_bytes() == before

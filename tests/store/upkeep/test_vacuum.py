@@ -230,3 +230,15 @@ def test_what_cannot_be_vacuumed(grown, tmp_path):
         with pytest.raises(SettingError):
             vacuum(path, **wrong)
     np.testing.assert_array_equal(open_store(path).keys["blob"], [0, 0, 1, 1])
+
+
+def test_a_linked_folder_is_another_stores(grown, tmp_path):
+    path = grown(2)
+    other = tmp_path / "other.store"
+    with create_store(other, {"a": 1}, 3) as writer:
+        writer.add("x.png", [0], [0], np.ones((1, 3)))
+    before = sorted((path / "segments").iterdir())
+    (other / "segments").rename(tmp_path / "aside")
+    (other / "segments").symlink_to(path / "segments")
+    vacuum(other, apply=True, grace_s=0)
+    assert sorted((path / "segments").iterdir()) == before
