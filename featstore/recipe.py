@@ -201,17 +201,30 @@ def canonical_json(value: Any) -> str:
     Raises
     ------
     SettingError
-        If ``value`` holds something that JSON can't, or a number that is not finite.
+        If ``value`` holds something that JSON can't, a number that is not finite, or a key that is no text.
     """
     try:
+        _require_text_keys(value)
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SettingError(
             f"a recipe, or how it was computed, can't be written as JSON ({error})",
             expected="strings, finite numbers, booleans, lists and mappings of these",
         ) from error
     return text
+
+
+def _require_text_keys(value: Any) -> None:
+    """Refuse other keys: JSON makes text of a number, which then sorts otherwise than it did."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"the key {name!r} is no text")
+            _require_text_keys(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _require_text_keys(inner)
 
 
 def fingerprint(recipe: Mapping[str, Any]) -> str:

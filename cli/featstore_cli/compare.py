@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featstore_cli.options import nothing_changed
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ MinCosineOption = Annotated[
 ]
 
 
-def _nothing_changed(**_: Any) -> str:
-    return "Nothing was changed."
-
-
-@plain_errors(_nothing_changed)
+@plain_errors(nothing_changed)
 def diff(
     a: Annotated[Path, typer.Argument(help="A store.")] = Path("embeddings.store"),
     b: Annotated[

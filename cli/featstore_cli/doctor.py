@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from featstore_cli.options import nothing_changed
 from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines
 
 __all__ = ["EXAMPLES", "doctor"]
@@ -13,11 +12,7 @@ Examples:
   featstore doctor --json"""
 
 
-def _nothing_changed(**_: Any) -> str:
-    return "Nothing was changed."
-
-
-@plain_errors(_nothing_changed)
+@plain_errors(nothing_changed)
 def doctor(as_json: JsonFlag = False) -> None:
     """Tell what this machine can do: devices, precision, encoders and their weights, versions."""
     from featstore.encoders import examine

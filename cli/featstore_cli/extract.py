@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_js
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from featstore.dataset import Dataset
     from featstore.extract import Extraction, Progress
     from featstore.recipe import Colour
 
@@ -22,6 +24,8 @@ Examples:
   featstore extract --repeats 4
   featstore extract slides.csv --store slides.store --encoder stain-texture
   featstore extract --repeats 8   (on a store with 4: computes four more)"""
+
+_SHOWN = 20
 
 
 def _interrupted(store: Path, **_: Any) -> str:
@@ -79,29 +83,27 @@ def extract(
     colour = _fill(fill)
     wanted = Repeats(train=repeats, test=test_repeats)
     dataset = find_dataset(data)
-    for text in dataset.warnings:
-        warn(text)
-    if repeats and not any(record.split == "train" for record in dataset.records):
-        warn("--repeats is for training images, and these data have none: use --test-repeats to augment test images")
+    _warn_of_data(dataset, repeats)
     model = load_encoder(encoder, weights=weights, revision=revision, device=device, precision=precision)
     for text in model.notes:
         warn(text)
     crops = CropSettings(max_blobs, min_area, margin, colour or model.fill)
     recipe = Recipe(model.settings, crops, seed=seed)
+    count = min(8, cpu_count()) if workers is None else workers
     with (
         create_store(store, recipe.to_dict(), model.settings.dim, dtype=dtype, operation="extract") as writer,
         progress_bar("extract") as move,
     ):
-
-        def show(done: Progress) -> None:
-            rate = done.embeddings / (time.perf_counter() - started)
-            move(done.images, done.of, f"images, {done.embeddings} embeddings, {rate:.0f}/s")
-
-        count = min(8, cpu_count()) if workers is None else workers
+        show = _shown_by(move, started)
         result = run(
             dataset, model, recipe, writer, repeats=wanted, batch_size=batch_size, workers=count, progress=show
         )
-    _report(store, open_store(store).info(), result, as_json)
+    info = open_store(store).info()
+    _warn_of_images(store, result)
+    if as_json:
+        print_json(_as_dict(store, info, result))
+    else:
+        print_lines(_lines(store, info, result))
 
 
 def _fill(text: str) -> Colour | None:
@@ -116,7 +118,24 @@ def _fill(text: str) -> Colour | None:
     return red, green, blue
 
 
-def _report(store: Path, info: dict[str, Any], result: Extraction, as_json: bool) -> None:
+def _shown_by(move: Callable[[int, int, str], None], started: float) -> Callable[[Progress], None]:
+    """Make what moves the progress bar, and tells how fast embeddings come."""
+
+    def show(done: Progress) -> None:
+        rate = done.embeddings / (time.perf_counter() - started)
+        move(done.images, done.of, f"images, {done.embeddings} embeddings, {rate:.0f}/s")
+
+    return show
+
+
+def _warn_of_data(dataset: Dataset, repeats: int) -> None:
+    for text in dataset.warnings:
+        warn(text)
+    if repeats and not any(record.split == "train" for record in dataset.records):
+        warn("--repeats is for training images, and these data have none: use --test-repeats to augment test images")
+
+
+def _warn_of_images(store: Path, result: Extraction) -> None:
     if result.replaced:
         warn(
             f"{counted(result.replaced, 'image')} had changed: what was computed from the old content no longer counts"
@@ -125,38 +144,41 @@ def _report(store: Path, info: dict[str, Any], result: Extraction, as_json: bool
         names = ", ".join(result.absent[:5])
         found = f"{counted(len(result.absent), 'image')} in {store} no longer in the data ({names})"
         warn(f"{found}: they stay in use; a store made anew is without them")
-    for kind in ("rejected", "fallbacks"):
-        rows = getattr(result, kind)
-        if rows:
-            words = "left out" if kind == "rejected" else "cropped without a usable mask"
-            warn(f"{counted(len(rows), 'image')} {words}:")
-            for row in rows[:20]:
-                note(f"  {row['image']}: {row.get('reason') or row['source']} ({row['note']})")
-            if len(rows) > 20:
-                note(f"  and {len(rows) - 20} more; --json lists all")
-    if as_json:
-        print_json(
-            {
-                "store": str(store),
-                "version": result.version,
-                "fingerprint": info["fingerprint"],
-                "images": result.images,
-                "rejected": result.rejected,
-                "fallbacks": result.fallbacks,
-                "absent": result.absent,
-                "blobs": result.blobs,
-                "embeddings": info["embeddings"],
-                "computed": result.computed,
-                "seconds": round(result.seconds, 3),
-                "stages": {name: round(seconds, 3) for name, seconds in sorted(result.stages.items())},
-            }
-        )
+    _warn_of_rows(result.rejected, "left out")
+    _warn_of_rows(result.fallbacks, "cropped without a usable mask")
+
+
+def _warn_of_rows(rows: list[dict[str, str]], what: str) -> None:
+    if not rows:
         return
-    print_lines(
-        [
-            f"{store}: version {result.version}, fingerprint {info['fingerprint'][:12]}",
-            f"  {counted(result.images, 'image')}, {counted(result.blobs, 'blob')}, {len(result.rejected)} left out",
-            f"  {info['embeddings']} embeddings of {info['dim']} numbers, {result.computed} of them computed now",
-            f"  {result.seconds:.1f} s",
-        ]
-    )
+    warn(f"{counted(len(rows), 'image')} {what}:")
+    for row in rows[:_SHOWN]:
+        note(f"  {row['image']}: {row.get('reason') or row['source']} ({row['note']})")
+    if len(rows) > _SHOWN:
+        note(f"  and {len(rows) - _SHOWN} more; --json lists all")
+
+
+def _as_dict(store: Path, info: dict[str, Any], result: Extraction) -> dict[str, Any]:
+    return {
+        "store": str(store),
+        "version": result.version,
+        "fingerprint": info["fingerprint"],
+        "images": result.images,
+        "rejected": result.rejected,
+        "fallbacks": result.fallbacks,
+        "absent": result.absent,
+        "blobs": result.blobs,
+        "embeddings": info["embeddings"],
+        "computed": result.computed,
+        "seconds": round(result.seconds, 3),
+        "stages": {name: round(seconds, 3) for name, seconds in sorted(result.stages.items())},
+    }
+
+
+def _lines(store: Path, info: dict[str, Any], result: Extraction) -> list[str]:
+    return [
+        f"{store}: version {result.version}, fingerprint {info['fingerprint'][:12]}",
+        f"  {counted(result.images, 'image')}, {counted(result.blobs, 'blob')}, {len(result.rejected)} left out",
+        f"  {info['embeddings']} embeddings of {info['dim']} numbers, {result.computed} of them computed now",
+        f"  {result.seconds:.1f} s",
+    ]

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featstore_cli.options import VersionOption
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from featstore.store import Bags, Store
+    from featstore.toolkit import FoldEnsemble
 
 __all__ = ["EXAMPLES", "fit"]
 
@@ -53,9 +55,7 @@ def fit(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of folds and heads.")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Folds at a time.", show_default="cores")] = None,
-    store_version: Annotated[
-        int | None, typer.Option(min=1, help="An earlier version of the store.", show_default="newest")
-    ] = None,
+    store_version: VersionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Fit a ten-fold ensemble on a store's training images and write it as one file.
@@ -63,9 +63,8 @@ def fit(
     Twins (identical images or masks) and groups never straddle a fold. Validation scores have driven early stopping,
     temperatures and fusion: they are for comparing folds, not an estimate of the score on new data.
     """
-    from joblib import cpu_count, parallel_config
+    from joblib import cpu_count
 
-    from featstore.errors import LabelError
     from featstore.store import open_store
     from featstore.store.disk.files import check_target
     from featstore.toolkit import m4, m5, save_model
@@ -74,6 +73,21 @@ def fit(
     source = open_store(store, version=store_version)
     check_target(model)
     bags = _bags(source, repeats, labels, group)
+    _check_bags(bags, store)
+    ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or cpu_count())
+    _fit(ensemble, bags, folds)
+    save_model(ensemble, model)
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json(_as_dict(ensemble, model, seconds))
+    else:
+        print_lines(_lines(ensemble, model, seconds))
+
+
+def _check_bags(bags: Bags, store: Path) -> None:
+    """Refuse a store without labelled images, and warn where some have fewer repeats."""
+    from featstore.errors import LabelError
+
     if not len(bags):
         raise LabelError(
             f"{store} has no labelled training images",
@@ -84,7 +98,12 @@ def fit(
             f"{counted(bags.lacking_repeats, 'image')} of {len(bags)} have fewer repeats than others; "
             f"to complete them: featstore extract --repeats {max(bags.repeats)}"
         )
-    ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or cpu_count())
+
+
+def _fit(ensemble: FoldEnsemble, bags: Bags, folds: int) -> None:
+    """Fit, and show how far it is."""
+    from joblib import parallel_config
+
     # Ctrl-C reaches every process of the terminal; only this one is to answer.
     quiet = parallel_config(backend="loky", initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     with quiet, progress_bar("fit") as move:
@@ -95,15 +114,18 @@ def fit(
             move(len(scores), folds, f"folds, validation macro-F1 so far {sum(scores) / len(scores):.3f}")
 
         ensemble.fit(bags, bags.labels, callback=show)
-    save_model(ensemble, model)
-    _report(ensemble, model, time.perf_counter() - started, as_json)
 
 
 def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | None) -> Bags:
-    if labels is None:
-        if group not in {None, "group"}:
-            raise typer.BadParameter("needs --labels with a CSV that has this column", param_hint="--group")
-        return store.bags("train", repeats=repeats)
+    if labels is not None:
+        return _bags_labelled_by(labels, store, repeats, group)
+    if group not in {None, "group"}:
+        raise typer.BadParameter("needs --labels with a CSV that has this column", param_hint="--group")
+    return store.bags("train", repeats=repeats)
+
+
+def _bags_labelled_by(labels: Path, store: Store, repeats: int | None, group: str | None) -> Bags:
+    """Take labels, and groups where a column is named, from a CSV instead of the store."""
     from featstore.dataset.labels import read_label_csv
     from featstore.store import match_names
 
@@ -111,15 +133,13 @@ def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | N
     for text in table.warnings:
         warn(text)
     if group and group not in table.columns:
-        raise typer.BadParameter(
-            f"{labels} has no column {group!r} but {', '.join(table.columns)}", param_hint="--group"
-        )
+        found = f"{labels} has no column {group!r} but {', '.join(table.columns)}"
+        raise typer.BadParameter(found, param_hint="--group")
     rows = {row.sample_index: row for row in table.rows}
     match = match_names(store.images, rows)
     warn_of_names(match, store.path)
-    split = "train" if store.usable("train") else "all"
     return store.bags(
-        split,
+        "train" if store.usable("train") else "all",
         repeats=repeats,
         labels={key: rows[name].label for name, key in match.keys.items()},
         groups={key: rows[name].cells.get(group, "") for name, key in match.keys.items()} if group else None,
@@ -127,24 +147,23 @@ def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | N
     )
 
 
-def _report(ensemble: Any, path: Path, seconds: float, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "model": str(path),
-                "classes": [str(name) for name in ensemble.classes_],
-                "folds": ensemble.fold_scores_,
-                "oof_macro_f1": ensemble.oof_macro_f1_,
-                "oof_accuracy": ensemble.oof_accuracy_,
-                "seconds": round(seconds, 3),
-            }
-        )
-        return
-    lines = ["fold  val macro-F1  val accuracy"]
-    lines += [f"{s['fold']:>4}  {s['val_macro_f1']:>12.3f}  {s['val_accuracy']:>12.3f}" for s in ensemble.fold_scores_]
-    lines += [
+def _as_dict(ensemble: FoldEnsemble, path: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "model": str(path),
+        "classes": [str(name) for name in ensemble.classes_],
+        "folds": ensemble.fold_scores_,
+        "oof_macro_f1": ensemble.oof_macro_f1_,
+        "oof_accuracy": ensemble.oof_accuracy_,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _lines(ensemble: FoldEnsemble, path: Path, seconds: float) -> list[str]:
+    scores = [f"{s['fold']:>4}  {s['val_macro_f1']:>12.3f}  {s['val_accuracy']:>12.3f}" for s in ensemble.fold_scores_]
+    return [
+        "fold  val macro-F1  val accuracy",
+        *scores,
         f"out-of-fold macro-F1 {ensemble.oof_macro_f1_:.3f}, accuracy {ensemble.oof_accuracy_:.3f} "
         f"({len(ensemble.classes_)} classes, {len(ensemble.oof_probabilities_)} images)",
         f"{path}: written in {seconds:.1f} s",
     ]
-    print_lines(lines)

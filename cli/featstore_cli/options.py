@@ -1,14 +1,14 @@
-"""Arguments that several commands share."""
+"""What several commands share: arguments, and what most of them say on Ctrl-C."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Choice", "SplitOrAll", "StorePath", "VersionOption"]
+__all__ = ["Choice", "SplitOrAll", "StorePath", "VersionOption", "nothing_changed"]
 
 StorePath = Annotated[Path, typer.Argument(help="The store, a folder or packed.")]
 VersionOption = Annotated[
@@ -29,3 +29,8 @@ class Choice(StrEnum):
 
     first = "first"
     last = "last"
+
+
+def nothing_changed(**_: Any) -> str:
+    """Say, on Ctrl-C, that all is as it was."""
+    return "Nothing was changed."

@@ -39,18 +39,19 @@ R = TypeVar("R")
 
 def print_json(value: dict[str, Any]) -> None:
     """Print a result as one JSON object."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    lines = json.dumps(value, indent=2, ensure_ascii=False, default=_plain).split("\n")
+    typer.echo("\n".join(map(_tame, lines)))
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print a result for people."""
+    """Print a result for people, a line each."""
     for line in lines:
-        typer.echo(line)
+        typer.echo(_tame(line))
 
 
 def note(text: str) -> None:
-    """Tell something on stderr."""
-    typer.echo(text, err=True)
+    """Tell something on stderr, in one line."""
+    typer.echo(_tame(text), err=True)
 
 
 def warn(text: str) -> None:
@@ -98,7 +99,8 @@ def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], 
                 return command(*args, **kwargs)
             except KeyboardInterrupt:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-                note(f"\nInterrupted. {interrupted(**kwargs)}")
+                note("")  # the terminal has shown ^C
+                note(f"Interrupted. {interrupted(**kwargs)}")
                 raise typer.Exit(130) from None
             except (typer.Exit, typer.BadParameter, BrokenPipeError):
                 raise
@@ -122,6 +124,11 @@ def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], 
 def is_terminal() -> bool:
     """Tell whether stderr is a terminal: elsewhere there is no progress bar."""
     return sys.stderr.isatty()
+
+
+def _tame(line: str) -> str:
+    """Escape, as JSON does, what would steer a terminal: names and labels may come from anybody."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _plain(value: Any) -> Any:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featstore_cli.options import SplitOrAll, VersionOption
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
+
+if TYPE_CHECKING:
+    from featstore.toolkit.predictions import Prediction
 
 __all__ = ["EXAMPLES", "predict"]
 
@@ -18,14 +22,6 @@ EXAMPLES = """\b
 Examples:
   featstore predict
   featstore predict ensemble.model embeddings.store --submission submission.csv"""
-
-
-class Split(StrEnum):
-    """The splits of a store."""
-
-    test = "test"
-    train = "train"
-    all = "all"
 
 
 def _interrupted(out: Path, **_: Any) -> str:
@@ -48,10 +44,8 @@ def predict(
     store: Annotated[Path, typer.Argument(help="The store to predict.")] = Path("embeddings.store"),
     out: Annotated[Path, typer.Option(help="CSV of labels, confidences and probabilities.")] = Path("predictions.csv"),
     submission: Annotated[Path | None, typer.Option(help="CSV of just sample_index,label, as well.")] = None,
-    split: Annotated[Split, typer.Option(help="Which images.")] = Split.test,
-    store_version: Annotated[
-        int | None, typer.Option(min=1, help="An earlier version of the store.", show_default="newest")
-    ] = None,
+    split: Annotated[SplitOrAll, typer.Option(help="Which images.")] = SplitOrAll.test,
+    store_version: VersionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Predict a label for every image of a split, in the order of the input.
@@ -66,26 +60,37 @@ def predict(
     _check_targets(out, submission, model)
     ensemble = load_model(model)
     predictions = predict_images(ensemble, open_store(store, version=store_version), split.value)
-    write_predictions(out, predictions, ensemble.classes_, keys=split is Split.all)
+    write_predictions(out, predictions, ensemble.classes_, keys=split is SplitOrAll.all)
     if submission is not None:
         write_submission(submission, predictions)
     if any(prediction.row.split == "train" for prediction in predictions):
         warn("training images may have been seen in fitting: predictions of those say nothing about new images")
-    noted = sum(bool(prediction.note) for prediction in predictions)
-    counts = Counter(prediction.label for prediction in predictions)
+    seconds = time.perf_counter() - started
     if as_json:
-        print_json(
-            {
-                "out": str(out),
-                "submission": str(submission) if submission else None,
-                "images": len(predictions),
-                "noted": noted,
-                "labels": dict(sorted(counts.items())),
-                "seconds": round(time.perf_counter() - started, 3),
-            }
-        )
-        return
-    lines = [f"{out}: {counted(len(predictions), 'image')}" + (f", {noted} with a note" if noted else "")]
-    lines += [f"  {label}: {count}" for label, count in counts.most_common()]
-    lines += [f"{submission}: the same labels, for submission"] if submission else []
-    print_lines(lines)
+        print_json(_as_dict(out, submission, predictions, seconds))
+    else:
+        print_lines(_lines(out, submission, predictions))
+
+
+def _as_dict(out: Path, submission: Path | None, predictions: Sequence[Prediction], seconds: float) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "submission": str(submission) if submission else None,
+        "images": len(predictions),
+        "noted": _noted(predictions),
+        "labels": dict(sorted(Counter(prediction.label for prediction in predictions).items())),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _lines(out: Path, submission: Path | None, predictions: Sequence[Prediction]) -> Iterator[str]:
+    noted = _noted(predictions)
+    yield f"{out}: {counted(len(predictions), 'image')}" + (f", {noted} with a note" if noted else "")
+    for label, count in Counter(prediction.label for prediction in predictions).most_common():
+        yield f"  {label}: {count}"
+    if submission:
+        yield f"{submission}: the same labels, for submission"
+
+
+def _noted(predictions: Sequence[Prediction]) -> int:
+    return sum(bool(prediction.note) for prediction in predictions)

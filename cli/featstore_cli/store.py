@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from featstore_cli import compare, exchange, upkeep
-from featstore_cli.options import StorePath, VersionOption
+from featstore_cli.options import StorePath, VersionOption, nothing_changed
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
 
 __all__ = ["app"]
@@ -21,12 +21,8 @@ app = typer.Typer(
 )
 
 
-def _nothing_changed(**_: Any) -> str:
-    return "Nothing was changed."
-
-
 @app.command(epilog="\b\nExamples:\n  featstore store info embeddings.store --json")
-@plain_errors(_nothing_changed)
+@plain_errors(nothing_changed)
 def info(
     store: StorePath = Path("embeddings.store"), store_version: VersionOption = None, as_json: JsonFlag = False
 ) -> None:
@@ -48,7 +44,7 @@ def info(
 
 
 @app.command(epilog="\b\nExamples:\n  featstore store log embeddings.store")
-@plain_errors(_nothing_changed)
+@plain_errors(nothing_changed)
 def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) -> None:
     """List a store's versions, the newest first."""
     from featstore.store import open_store
@@ -62,11 +58,11 @@ def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) 
         counts = (
             f"{counted(added.get('rows', 0), 'embedding')} added, {counted(added.get('images', 0), 'image')} updated"
         )
-        print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']:<8} {counts}"])
+        print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']!s:<8} {counts}"])
 
 
 @app.command(epilog="\b\nExamples:\n  featstore store label corrected_labels.csv embeddings.store")
-@plain_errors(_nothing_changed)
+@plain_errors(nothing_changed)
 def label(
     csv: Annotated[Path, typer.Argument(help="CSV of sample_index and label, and optionally split and group.")],
     store: StorePath = Path("embeddings.store"),

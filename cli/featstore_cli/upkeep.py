@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featstore_cli import compare
-from featstore_cli.options import Choice, SplitOrAll, StorePath, VersionOption
-from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines, sized
+from featstore_cli.options import Choice, SplitOrAll, StorePath, VersionOption, nothing_changed
+from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines, sized, warn
 
 if TYPE_CHECKING:
     from featstore.store import Vacuum
@@ -47,11 +48,7 @@ Examples:
   featstore store vacuum embeddings.store --compact --keep-versions 1 --apply"""
 
 
-def _nothing_changed(**_: Any) -> str:
-    return "Nothing was changed."
-
-
-@plain_errors(_nothing_changed)
+@plain_errors(nothing_changed)
 def verify(
     store: StorePath = Path("embeddings.store"),
     store_version: Annotated[
@@ -75,31 +72,31 @@ def verify(
     result: dict[str, Any] = {"store": str(store), "ok": found.ok, "problems": problems}
     result.update(versions=found.versions, segments=found.segments, embeddings=found.embeddings)
     if deep and found.ok:
+        opened = open_store(store, store_version)
         result["deep"] = compare.deep(
-            open_store(store, store_version),
-            data,
-            sample=sample,
-            weights=weights,
-            device=device,
-            precision=precision,
-            min_cosine=min_cosine,
+            opened, data, sample=sample, weights=weights, device=device, precision=precision, min_cosine=min_cosine
         )
         problems.extend({"file": str(store), "found": text} for text in result["deep"]["problems"])
         result["ok"] = not problems
     if as_json:
         print_json(result)
     else:
-        counts = ", ".join(counted(result[name], name[:-1]) for name in ("versions", "segments", "embeddings"))
-        print_lines([f"{store}: {'all is well' if result['ok'] else counted(len(problems), 'problem')} ({counts})"])
-        print_lines(f"  {line}" for line in (compare.deep_lines(result["deep"]) if "deep" in result else ()))
-        print_lines(
-            f"  {problem['file']}: {problem['found'].removeprefix(problem['file'] + ': ')}" for problem in problems
-        )
+        print_lines(_verify_lines(result))
     if not result["ok"]:
         raise typer.Exit(1)
 
 
-@plain_errors(_nothing_changed)
+def _verify_lines(result: dict[str, Any]) -> Iterator[str]:
+    counts = ", ".join(counted(result[name], name[:-1]) for name in ("versions", "segments", "embeddings"))
+    what = "all is well" if result["ok"] else counted(len(result["problems"]), "problem")
+    yield f"{result['store']}: {what} ({counts})"
+    if "deep" in result:
+        yield from (f"  {line}" for line in compare.deep_lines(result["deep"]))
+    for problem in result["problems"]:
+        yield f"  {problem['file']}: {problem['found'].removeprefix(problem['file'] + ': ')}"
+
+
+@plain_errors(nothing_changed)
 def pack(
     store: StorePath = Path("embeddings.store"),
     out: Annotated[
@@ -112,7 +109,11 @@ def pack(
     store_version: VersionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a store, or a part of it, as one HDF5 file that every command reads."""
+    """Write a store, or a part of it, as one HDF5 file that every command reads.
+
+    Until it is whole it stands beside the target as .tmp- and 16 digits. A pack that is killed leaves that file:
+    delete it by hand.
+    """
     from featstore.store import open_store
     from featstore.store import pack as write
 
@@ -169,9 +170,15 @@ def vacuum(
     compact: Annotated[bool, typer.Option("--compact", help="First write many small segments anew as few.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Remove litter of killed writers and, on request, old versions; bring many segments back to few."""
+    """Remove litter of killed writers and, on request, old versions; bring many segments back to few.
+
+    With --apply and --grace-hours below 1, a writer that is about to commit may lose its work: use it when nobody
+    writes.
+    """
     from featstore.store import vacuum as tidy
 
+    if apply and grace_hours < 1:
+        warn("with --grace-hours below 1, a writer that is about to commit may lose its work")
     done = tidy(store, apply=apply, grace_s=3600 * grace_hours, keep_versions=keep_versions, compact=compact)
     if as_json:
         print_json({"store": str(store), **vars(done), "files": [str(file) for file in done.files]})

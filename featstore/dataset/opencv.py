@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from threading import RLock
 from types import ModuleType
 
-from featstore.errors import MissingExtraError
+from featstore.extras import require_extra
 
 __all__ = ["Heard", "opencv", "quietly"]
 
@@ -33,14 +33,7 @@ def opencv() -> ModuleType:
     MissingExtraError
         If OpenCV is not installed.
     """
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingExtraError(
-            f"images can't be read: OpenCV is not installed ({error})",
-            remedy="Install the extra: in featstore's folder, pip install '.[extract]'",
-        ) from error
-    return cv2
+    return require_extra("cv2", "extract", "reading images needs OpenCV's")
 
 
 class Heard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError, MissingExtraError
+from featstore.errors import DataError
+from featstore.extras import require_extra
 from featstore.recipe import EncoderSettings
 
 __all__ = ["Encoder", "Floats", "Pixels", "check_crop", "require"]
@@ -87,17 +87,5 @@ def check_crop(crop: Pixels) -> Pixels:
 
 
 def require(module: str) -> ModuleType:
-    """Import an optional module, or say which extra brings it.
-
-    Raises
-    ------
-    MissingExtraError
-        If ``module`` can't be imported.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the encoder needs {module.partition('.')[0]}, which can't be imported ({error})",
-            remedy="Install the extra: in featstore's folder, pip install '.[extract]'",
-        ) from error
+    """Import a module that encoders need, or say which extra brings it."""
+    return require_extra(module, "extract", "the encoder needs")

@@ -4,47 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError
+from featstore.store.instances import Bag, Instances, Repeats, SharedRows, repeat_numbers
+from featstore.store.runs import rows_of_runs, run_means, run_starts
 
 __all__ = ["Bag", "Bags", "Instances"]
-
-Repeats = Literal["clean", "all"]
-
-
-class Bag(NamedTuple):
-    """One image: its name, label, and blob embeddings, float32 of shape (n_instances, dim)."""
-
-    image: str
-    label: str
-    embeddings: NDArray[np.float32]
-    blob: NDArray[np.int32]
-    repeat: NDArray[np.int32]
-
-
-class Instances(NamedTuple):
-    """Rows of several bags: embeddings (n, dim) float32, and for each row the position of its image in the bags.
-
-    ``blob`` is -1 where a row is a mean over the blobs of one repeat.
-    """
-
-    embeddings: NDArray[np.float32]
-    image: NDArray[np.intp]
-    blob: NDArray[np.int32]
-    repeat: NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows behind bags, shared by every subset of them; an image's rows stand together."""
-
-    embeddings: NDArray[np.floating[Any]]
-    blob: NDArray[np.int32]
-    repeat: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +34,7 @@ class Bags:
         Recipe fingerprint and version of the store, empty for bags made from arrays.
     """
 
-    _rows: _Rows
+    _rows: SharedRows
     _start: NDArray[np.intp]
     _stop: NDArray[np.intp]
     images: NDArray[np.str_]
@@ -138,10 +107,11 @@ class Bags:
             If an image has no clean instance (repeat 0).
         """
         names = np.array(images, dtype=np.str_)
-        _require_clean(names, start, repeat)
+        rows = SharedRows(embeddings, blob, repeat)
+        rows.require_clean(names, start)
         label_of, group_of = labels or {}, groups or {}
         return cls(
-            _Rows(embeddings, blob, repeat),
+            rows,
             start.astype(np.intp),
             np.append(start[1:], len(blob)).astype(np.intp)[: len(names)],
             names,
@@ -158,7 +128,7 @@ class Bags:
         zeros, position = np.zeros(n, dtype=np.int32), np.arange(n)
         names = np.char.mod("%d", position) if n else np.array([], dtype=np.str_)
         empty = np.full(n, "", dtype=np.str_)
-        return cls(_Rows(embeddings, zeros, zeros), position, position + 1, names, empty, names)
+        return cls(SharedRows(embeddings, zeros, zeros), position, position + 1, names, empty, names)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -176,13 +146,13 @@ class Bags:
     @property
     def repeats(self) -> list[int]:
         """The repeats present, 0 (clean) among them."""
-        return [int(value) for value in np.unique(self._rows.repeat[self._row_index("all")])]
+        return [int(value) for value in np.unique(self._rows.repeat[self._all_rows()[0]])]
 
     @property
     def lacking_repeats(self) -> int:
         """Number of images that lack a repeat which another image has."""
-        position = np.repeat(np.arange(len(self)), self._stop - self._start)
-        pairs = np.unique(np.stack([position, self._rows.repeat[self._all_rows()]]), axis=1)
+        rows, image = self._all_rows()
+        pairs = np.unique(np.stack([image, self._rows.repeat[rows]]), axis=1)
         counts = np.bincount(pairs[0], minlength=len(self))
         return int((counts < counts.max(initial=0)).sum())
 
@@ -218,7 +188,7 @@ class Bags:
             self.provenance,
         )
 
-    def instances(self, repeats: Repeats | Sequence[int] = "clean") -> Instances:
+    def instances(self, repeats: Repeats = "clean") -> Instances:
         """Return the rows of all bags, in the order of the images, then blob, then repeat.
 
         Parameters
@@ -229,28 +199,44 @@ class Bags:
         Returns
         -------
         Instances
-        """
-        rows = self._row_index(repeats)
-        counts = self._stop - self._start
-        position = np.repeat(np.arange(len(self)), counts)[self._keep(repeats)]
-        embeddings = self._rows.embeddings[rows].astype(np.float32, copy=False)
-        return Instances(embeddings, position, self._rows.blob[rows], self._rows.repeat[rows])
 
-    def means(self, repeats: Repeats | Sequence[int] = "clean") -> NDArray[np.float32]:
-        """Return the mean embedding of each image over its blobs (and the repeats asked for), (n_images, dim)."""
+        Raises
+        ------
+        SettingError
+            If ``repeats`` is another word.
+        """
+        rows, image = self._all_rows()
+        wanted = repeat_numbers(repeats)
+        if wanted is not None:
+            kept = np.isin(self._rows.repeat[rows], wanted)
+            rows, image = rows[kept], image[kept]
+        embeddings = self._rows.embeddings[rows].astype(np.float32, copy=False)
+        return Instances(embeddings, image, self._rows.blob[rows], self._rows.repeat[rows])
+
+    def means(self, repeats: Repeats = "clean") -> NDArray[np.float32]:
+        """Return the mean embedding of each image over its blobs (and the repeats asked for), (n_images, dim).
+
+        Raises
+        ------
+        DataError
+            If an image has none of these repeats.
+        """
         rows = self.instances(repeats)
-        return _segment_means(rows.embeddings, rows.image)
+        starts = run_starts(rows.image)
+        if len(starts) < len(self):
+            raise DataError(
+                f"{len(self) - len(starts)} of {len(self)} images have no repeat of {repeats}",
+                expected="a repeat that every image has, such as 0",
+            )
+        return run_means(rows.embeddings, starts)
 
     def repeat_means(self) -> Instances:
         """Return the mean over blobs for each (image, repeat): training rows for heads on image embeddings."""
         rows = self.instances("all")
         order = np.lexsort((rows.repeat, rows.image))
         image, repeat = rows.image[order], rows.repeat[order]
-        changed = np.flatnonzero(np.diff(image) | np.diff(repeat)) + 1
-        first = np.concatenate([np.zeros(min(1, len(image)), dtype=np.intp), changed])
-        part = np.zeros(len(image), dtype=np.intp)
-        part[changed] = 1
-        means = _segment_means(rows.embeddings[order], np.cumsum(part))
+        first = run_starts(image, repeat)
+        means = run_means(rows.embeddings[order], first)
         return Instances(means, image[first], np.full(len(first), -1, dtype=np.int32), repeat[first])
 
     def _bag(self, index: int) -> Bag:
@@ -259,40 +245,7 @@ class Bags:
         embeddings = rows.embeddings[span].astype(np.float32, copy=False)
         return Bag(str(self.images[index]), str(self.labels[index]), embeddings, rows.blob[span], rows.repeat[span])
 
-    def _all_rows(self) -> NDArray[np.intp]:
+    def _all_rows(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """List the rows of all images, and for each the position of its image."""
         counts = self._stop - self._start
-        before = np.cumsum(counts) - counts
-        rows: NDArray[np.intp] = np.arange(int(counts.sum())) + np.repeat(self._start - before, counts)
-        return rows
-
-    def _keep(self, repeats: Repeats | Sequence[int]) -> NDArray[np.bool_]:
-        rows = self._all_rows()
-        if isinstance(repeats, str) and repeats == "all":
-            return np.ones(len(rows), dtype=np.bool_)
-        wanted = [0] if isinstance(repeats, str) else list(repeats)
-        return np.isin(self._rows.repeat[rows], wanted)
-
-    def _row_index(self, repeats: Repeats | Sequence[int]) -> NDArray[np.intp]:
-        return self._all_rows()[self._keep(repeats)]
-
-
-def _segment_means(values: NDArray[np.float32], part: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Mean of each run of equal numbers in ``part``, summed in double precision."""
-    if len(part) == 0:
-        return values[:0]
-    first = np.concatenate([[0], np.flatnonzero(np.diff(part)) + 1])
-    counts = np.diff(np.append(first, len(part)))
-    sums = np.add.reduceat(values, first, axis=0, dtype=np.float64)
-    return (sums / counts[:, None]).astype(np.float32)
-
-
-def _require_clean(images: NDArray[np.str_], start: NDArray[np.intp], repeats: NDArray[np.int32]) -> None:
-    if len(images) == 0:
-        return
-    lowest = np.minimum.reduceat(repeats, start)
-    if lowest.any():
-        name = images[np.flatnonzero(lowest)[0]]
-        raise DataError(
-            f"image {str(name)!r} has no clean embedding",
-            expected="repeat 0 of every image: it is what predictions are made from",
-        )
+        return rows_of_runs(self._start, counts), np.repeat(np.arange(len(self)), counts)

@@ -71,6 +71,8 @@ class ImageRow:
 SPLITS = ("train", "test")
 
 LONGEST_TEXT = 10_000
+LONGEST_NAME_BYTES = 1024
+"""Of ``image`` and ``sample_index``: columns of names are as wide as the longest."""
 
 _TYPES: dict[str, type[Any]] = {
     name: (get_args(kind) or (kind,))[0]
@@ -124,6 +126,12 @@ def check_row(row: ImageRow) -> ImageRow:
         raise DataError(
             f"image {row.image[:80]!r}: a text of {max(map(len, texts))} letters", expected=f"at most {LONGEST_TEXT}"
         )
+    for name in ("image", "sample_index"):
+        length = len(getattr(row, name).encode(errors="surrogatepass"))
+        if length > LONGEST_NAME_BYTES:
+            raise DataError(
+                f"image {row.image[:80]!r}: {name} of {length} bytes", expected=f"at most {LONGEST_NAME_BYTES}"
+            )
     if not _storable("".join(texts)):
         name = next(name for name, kind in _TYPES.items() if kind is str and not _storable(getattr(row, name)))
         raise DataError(f"image {row.image!r}: {name} holds what is no text")

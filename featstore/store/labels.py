@@ -107,7 +107,7 @@ def relabel(path: str | Path, labels: Iterable[NewLabel]) -> tuple[int, int, Nam
     base = read_version(folder)
     match = match_names(base.images, wanted)
     change = Change("label", edits={key: partial(_renamed, wanted[name], key) for name, key in match.keys.items()})
-    changed = len(change.rows(base.images))
+    changed = len(change.rows(base))
     version = commit(base, change).number if changed else base.number
     return version, changed, match
 

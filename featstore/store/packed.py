@@ -14,6 +14,7 @@ from featstore.store.disk.columns import ImageTable
 from featstore.store.disk.container import read_container
 from featstore.store.disk.opening import RESTORE
 from featstore.store.disk.segments import Segment, segment_of
+from featstore.store.disk.versions import LOG_FIELDS
 
 __all__ = ["PackedVersion", "read_packed"]
 
@@ -55,11 +56,13 @@ def read_packed(path: Path, number: int | None = None) -> PackedVersion:
     images = ImageTable.from_datasets(container.datasets, str(path))
     facts = container.attributes
     try:
-        log, recipe, stated = dict(facts["log"]), dict(facts["recipe"]), facts["fingerprint"]
+        log = {**dict.fromkeys(LOG_FIELDS), **facts["log"]}
+        recipe, stated = dict(facts["recipe"]), facts["fingerprint"]
         version, rows = log["version"], len(container.datasets["image"])
-    except (KeyError, TypeError, ValueError) as error:
+        right = fingerprint_of(recipe) == stated
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreFormatError(f"{path}: not readable as a packed store ({error})", remedy=RESTORE) from error
-    if container.embeddings is None or fingerprint_of(recipe) != stated or type(version) is not int or version < 1:
+    if container.embeddings is None or not right or type(version) is not int or version < 1:
         raise StoreFormatError(f"{path}: its fields do not fit together", remedy=RESTORE)
     if number not in {None, version}:
         raise StoreNotFoundError(f"{path}: no version {number}", expected=f"{version}: a packed store holds one")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featstore.errors import DataError, SettingError
+from featstore.errors import SettingError
 from featstore.store.bags import Bags
 from featstore.store.disk.segments import BLOB_COLUMNS
 from featstore.store.disk.versions import Version, read_version, version_numbers
 from featstore.store.images import SPLITS, ImageRow, twin_groups
 from featstore.store.index import KeyIndex, blob_table
+from featstore.store.keys import named_table
 from featstore.store.packed import PackedVersion, read_packed
+from featstore.store.runs import run_starts
+from featstore.store.subsets import as_labelled, chosen_rows, positions, repeats_up_to
 
 __all__ = ["Store", "open_store"]
 
@@ -93,7 +95,7 @@ class Store:
     def keys(self) -> NDArray[np.void]:
         """Keys of all embeddings, a structured array of image (str), blob and repeat (int), in key order."""
         index = self._index
-        return _structured(index.names, index.image, blob=index.blob, repeat=index.repeat)
+        return named_table(index.names, index.image, blob=index.blob, repeat=index.repeat)
 
     @property
     def blobs(self) -> NDArray[np.void]:
@@ -103,7 +105,7 @@ class Store:
         """
         names, table = blob_table(self.state.read_segments(), self.state.images)
         columns = {name: table[:, number] for number, name in enumerate(BLOB_COLUMNS)}
-        return _structured(names, columns.pop("image"), **columns)
+        return named_table(names, columns.pop("image"), **columns)
 
     def embeddings(
         self,
@@ -126,8 +128,10 @@ class Store:
         ------
         DataError
             If an image is not in the store.
+        SettingError
+            If what is given is no list of names, or of whole numbers.
         """
-        rows = self._select(repeats, images, blobs)
+        rows = chosen_rows(self._index, self.path, repeats, images, blobs)
         embeddings: NDArray[np.float32] = self._index.gather(rows, self.dim)
         return embeddings
 
@@ -148,13 +152,7 @@ class Store:
         SettingError
             If one is out of range, or they are not whole numbers.
         """
-        rows = np.asarray(indices)
-        rows = rows.astype(np.intp) if rows.size == 0 else rows
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise SettingError(f"indices of shape {rows.shape}, {rows.dtype}", expected="a list of whole numbers")
-        if rows.size and not -len(self) <= int(rows.min()) <= int(rows.max()) < len(self):
-            raise SettingError(f"indices from {rows.min()} to {rows.max()}", expected=f"less than {len(self)}")
-        embeddings: NDArray[np.float32] = self._index.gather(rows.astype(np.intp) % max(1, len(self)), self.dim)
+        embeddings: NDArray[np.float32] = self._index.gather(positions(self._index, indices), self.dim)
         return embeddings
 
     def bags(
@@ -186,32 +184,18 @@ class Store:
         Raises
         ------
         SettingError
-            If ``split`` is unknown, or more repeats are asked for than are stored.
+            If ``split`` is unknown, or ``repeats`` is no number of repeats that are stored.
         """
-        usable = self.usable(split)
-        if labels is not None:
-            usable = {name: replace(row, label=labels.get(name, "")) for name, row in usable.items()}
-        if groups is not None:
-            usable = {name: replace(row, group=groups.get(name, "")) for name, row in usable.items()}
-        if labelled or (labelled is None and split == "train"):
-            usable = {name: row for name, row in usable.items() if row.label}
-        stored = self.repeats
-        if repeats is not None and repeats < 0:
-            raise SettingError(f"{repeats} repeats", expected="0 or more")
-        if repeats is not None and repeats > max(stored, default=0):
-            raise SettingError(
-                f"{repeats} repeats asked for, {max(stored, default=0)} stored in {self.path}",
-                remedy=f"Add them with: featstore extract --repeats {repeats}",
-            )
-        wanted = stored if repeats is None else [r for r in stored if r <= repeats]
-        rows = self._select(wanted, usable, None)
+        only_labelled = split == "train" if labelled is None else labelled
+        usable = as_labelled(self.usable(split), labels, groups, only_labelled=only_labelled)
         index = self._index
-        images, start = np.unique(index.image[rows], return_index=True)
+        rows = chosen_rows(index, self.path, repeats_up_to(repeats, self.repeats, self.path), usable, None)
+        start = run_starts(index.image[rows])
         return Bags.from_sorted(
             index.gather(rows, self.dim, self.dtype),
             index.blob[rows],
             index.repeat[rows],
-            [index.names[image] for image in images.tolist()],
+            [index.names[image] for image in index.image[rows[start]].tolist()],
             start,
             labels={name: row.label for name, row in usable.items()},
             groups=twin_groups(usable.values()),
@@ -233,8 +217,7 @@ class Store:
     def info(self) -> dict[str, Any]:
         """Summarise the version: what ``featstore store info`` shows."""
         index, images = self._index, self.state.images
-        usable = np.array([images.places[name] for name in index.encoded], dtype=np.intp)
-        new_blob = (np.diff(index.image) != 0) | (np.diff(index.blob) != 0)
+        usable = index.places_in(images)
         return {
             "store": str(self.path),
             "version": self.version,
@@ -244,7 +227,7 @@ class Store:
             "dtype": self.dtype,
             "images": len(usable),
             "left_out": int(images.left_out.sum()),
-            "blobs": int(new_blob.sum()) + min(1, len(index)),
+            "blobs": len(run_starts(index.image, index.blob)),
             "repeats": self.repeats,
             "splits": images.counts("split", usable),
             "classes": images.counts("label", usable),
@@ -258,55 +241,6 @@ class Store:
         for number in reversed(earlier):
             yield dict(read_version(self.state.store, number).log)
 
-    def _select(
-        self, repeats: Iterable[int] | None, images: Iterable[str] | None, blobs: Iterable[int] | None
-    ) -> NDArray[np.intp]:
-        index = self._index
-        if isinstance(images, str):
-            raise SettingError(f"images is {images!r}", expected=f"a list of names, such as [{images!r}]")
-        rows = np.arange(len(index)) if images is None else self._rows_of(images)
-        for column, wanted in ((index.repeat, repeats), (index.blob, blobs)):
-            if wanted is not None:
-                rows = rows[np.isin(column[rows], _whole_numbers(wanted))]
-        return rows
-
-    def _rows_of(self, images: Iterable[str]) -> NDArray[np.intp]:
-        """Rows of images, looked up by bisection."""
-        index = self._index
-        wanted = sorted(set(images))
-        places = [index.place(name) for name in wanted]
-        missing = [name for name, place in zip(wanted, places, strict=True) if place is None]
-        if missing:
-            raise DataError(
-                f"{self.path}: no embeddings of {missing[0]!r}"
-                + (f" and {len(missing) - 1} others" * (len(missing) > 1)),
-                expected=f"images as in store.keys, such as {index.names[0]!r}"
-                if index.names
-                else "images that are stored",
-            )
-        place = np.array(places, dtype=np.int32)
-        start, stop = (np.searchsorted(index.image, place, side=side) for side in ("left", "right"))
-        counts = stop - start
-        before = np.cumsum(counts) - counts
-        rows: NDArray[np.intp] = np.arange(int(counts.sum())) + np.repeat(start - before, counts)
-        return rows
-
-
-def _whole_numbers(values: Iterable[int]) -> NDArray[Any]:
-    numbers = np.asarray(list(values))
-    if numbers.size and (numbers.ndim != 1 or numbers.dtype.kind not in "iu"):
-        raise SettingError(f"repeats or blobs {numbers.tolist()!r}", expected="a list of whole numbers")
-    return numbers
-
-
-def _structured(names: Sequence[str], image: NDArray[np.int32], **columns: NDArray[np.int32]) -> NDArray[np.void]:
-    """Put names and columns of whole numbers into one structured array."""
-    texts = np.array(names, dtype=np.str_)
-    kind = [("image", texts.dtype if len(texts) else np.dtype("U1")), *((name, np.int32) for name in columns)]
-    table = np.zeros(len(image), dtype=kind)
-    for start in range(0, len(image), 2**16):  # in pieces: names are long, and a copy of them all is not needed
-        part = slice(start, start + 2**16)
-        table["image"][part] = texts[image[part]]
-    for name, values in columns.items():
-        table[name] = values
-    return table
+    def owns(self, path: Path) -> bool:
+        """Tell whether a path is the store itself, or within it: nothing else is written there."""
+        return path.resolve().is_relative_to(self.path.resolve())

@@ -4,68 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featstore.errors import DataError, SettingError, StoreNotFoundError
-from featstore.recipe import canonical_json
-from featstore.store.disk.commits import Change, Edit, commit, nothing_yet
+from featstore.errors import DataError
+from featstore.store.disk.commits import Change, commit
 from featstore.store.disk.segments import SEGMENT_BYTES, SegmentEntry
-from featstore.store.disk.versions import SEGMENTS, Version, read_version, require_recipe
-from featstore.store.images import ImageRow, check_row, merged
+from featstore.store.disk.versions import SEGMENTS, Version
+from featstore.store.edits import Edits, become, say
+from featstore.store.images import ImageRow, check_row
 from featstore.store.index import KeyIndex
-from featstore.store.pending import Pending, Rows
+from featstore.store.pending import Pending
+from featstore.store.rows import Added, Identity, Rows, checked_embeddings
 
-__all__ = ["StoreWriter", "create_store"]
-
-
-def create_store(
-    path: str | Path, recipe: Mapping[str, Any], dim: int, *, dtype: str = "float32", operation: str = "add"
-) -> StoreWriter:
-    """Make a store, or open it for appending when its recipe is the same.
-
-    Parameters
-    ----------
-    path : str or Path
-        Folder of the store; ``NAME.store`` by custom.
-    recipe : mapping
-        What the embeddings are: anything that JSON can hold.
-    dim : int
-        Length of an embedding.
-    dtype : {"float32", "float16"}
-        How embeddings are stored.
-    operation : str
-        A word for the log.
-
-    Returns
-    -------
-    StoreWriter
-        A context manager: what was added is committed at the end of the ``with``, nothing of it if the block raises.
-
-    Raises
-    ------
-    RecipeMismatchError
-        If the store there has another recipe, dimension or type; the message names the fields.
-    StoreWriteError
-        If it can't be made.
-    """
-    folder, plain = Path(path), dict(recipe)
-    canonical_json({"recipe": plain, "operation": operation})
-    if dim < 1 or dtype not in {"float32", "float16"}:
-        raise SettingError(f"dim is {dim}, dtype {dtype!r}", expected="dim of 1 or more, float32 or float16")
-    try:
-        base = read_version(folder)
-        require_recipe(base, Version(folder, 0, plain, dim, dtype))
-    except StoreNotFoundError:
-        base = nothing_yet(folder, plain, dim, dtype)
-    return StoreWriter(base, operation)
+__all__ = ["StoreWriter"]
 
 
 class StoreWriter:
@@ -76,11 +33,9 @@ class StoreWriter:
         self.operation = operation
         self.how: dict[str, Any] = {}
         self._base = self._opened = base
-        self._mine: dict[str, set[tuple[int, int]]] = {}
-        self._rows: dict[str, ImageRow] = {}
-        self._edits: dict[str, list[Edit]] = {}
+        self._added, self._committed = Added(), Added()
+        self._edits = Edits(base)
         self._positions = count(sum(table.images for table in base.tables))
-        self._touched: set[str] = set()
         self._pending = self._none_pending()
         self._segments: list[Future[SegmentEntry]] = []
 
@@ -109,22 +64,24 @@ class StoreWriter:
     def _index(self) -> KeyIndex:
         return KeyIndex.build(self._opened.read_segments(), self._opened.images, everything=True)
 
-    def stored(self, image: str, identity: tuple[str, str]) -> set[tuple[int, int]]:
-        """Tell the (blob, repeat) pairs there for an image of this content, those not yet committed among them."""
-        current = self._current(image)
-        if current is None or current.identity != identity:
-            return set()
-        opened = self._opened.images.get(image)
-        there = self._index.keys_of(image) if opened and opened.identity == identity else set()
-        return there | self._mine.get(image, set())
+    def stored(self, image: str, identity: Identity) -> set[tuple[int, int]]:
+        """Tell the (blob, repeat) pairs there for an image of this content, those not yet committed among them.
+
+        What was committed counts while the image has this content: a compaction drops rows of other content.
+        """
+        there, known = self._added.keys(image, identity), self._base.image(image)
+        if known is None or known.identity != identity:
+            return there
+        opened = self._opened.image(image)
+        earlier = self._index.keys_of(image) if opened and opened.identity == identity else set()
+        return there | earlier | self._committed.keys(image, identity)
 
     def register(self, image: str, **facts: Any) -> None:
         """Note what is known of an image (fields of `ImageRow`); with new content, its old rows no longer count.
 
         A label, split or group that was changed in the store stays until the data say something new.
         """
-        row = check_row(ImageRow(image, **facts))
-        self._edit(image, lambda old: merged(old, row) if old else row)
+        self._edits.edit(image, become(check_row(ImageRow(image, **facts))))
 
     def add(
         self,
@@ -159,21 +116,23 @@ class StoreWriter:
             If shapes don't fit, a number is not finite, or a key is there already.
         """
         rows = Rows.checked(image, blobs, repeats, boxes)
-        stored = self._pending.check(image, len(rows.blobs), embeddings)
-        current = self._current(image) or ImageRow(image)
+        stored = checked_embeddings(image, embeddings, (len(rows), self._base.dim), np.dtype(self._base.dtype))
+        current = self._edits.current(image) or ImageRow(image)
         identity = current.identity if facts is None else ImageRow(image, **facts).identity
-        taken = self.stored(image, identity) & rows.keys
-        if taken:
+        there = self.stored(image, identity)
+        if there and (taken := there & rows.keys):
             blob, repeat = min(taken)
             raise DataError(
                 f"{self.path}: embedding (image {image!r}, blob {blob}, repeat {repeat}) is there already",
                 expected="each key once",
             )
         if facts is None:
-            self._edit(image, self._said(image, rows, label=label, split=split, group=group))
+            said = {"label": label, "split": split, "group": group}
+            blobs = int(rows.blobs.max(initial=-1)) + 1
+            self._edits.edit(image, say(image, next(self._positions), blobs, said))
         else:
             self.register(image, **facts)
-        if len(stored):
+        if len(rows):
             self._keep(image, identity, rows, stored)
 
     def commit(self) -> int:
@@ -184,61 +143,44 @@ class StoreWriter:
         DataError
             If an image would have embeddings and no clean one (repeat 0) among them.
         StoreWriteError
-            If it can't be written; what was committed before stands.
+            If it can't be written, or another writer gave an image other content meanwhile; what was committed before
+            stands. Rows of a segment that could not be written are lost: this writer can't commit any more then.
         """
         self._require_clean()
         self._write_segment()
         segments = tuple(segment.result() for segment in self._segments)
-        if not segments and not self._rows and self._base.number:
+        if not segments and not self._edits and self._base.number:
             return self._base.number
-        edits = {image: partial(_in_turn, steps) for image, steps in self._edits.items()}
-        change = Change(self.operation, segments, edits, self.how)
-        self._base = commit(self._base, change, list(self._rows.values()))
-        self._segments, self._rows, self._edits, self._touched = [], {}, {}, set()
+        change = Change(self.operation, segments, self._edits.combined(), self.how, counts_on=self._counted_on())
+        self._base = commit(self._base, change, list(self._edits.rows.values()))
+        self._committed.update(self._added)
+        self._added, self._segments, self._edits = Added(), [], Edits(self._base)
         return self._base.number
 
-    def _current(self, image: str) -> ImageRow | None:
-        return self._rows.get(image) or self._base.images.get(image)
-
-    def _edit(self, image: str, edit: Edit) -> None:
-        """Change an image's row, here and again in the version that is built upon when this is committed."""
-        old = self._current(image)
-        new = check_row(edit(old))
-        if new == old:
-            return
-        if old is not None and old.identity != new.identity and self._mine.pop(image, set()):
-            self._write_segment()  # a key is once in a segment, also when old content comes back
-        self._rows[image] = new
-        self._edits.setdefault(image, []).append(edit)
-
-    def _said(self, image: str, rows: Rows, **said: str | None) -> Edit:
-        """Make the edit of what a user says of an image; what is not said stays."""
-        position = next(self._positions)
-        blobs = int(rows.blobs.max(initial=-1)) + 1
-
-        given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
-
-        def edit(old: ImageRow | None) -> ImageRow:
-            if old is None:
-                return ImageRow(image, sample_index=image, position=position, blobs=blobs, **given)
-            return replace(old, blobs=max(old.blobs, blobs), **given)
-
-        return edit
-
-    def _keep(self, image: str, identity: tuple[str, str], rows: Rows, embeddings: NDArray[np.floating[Any]]) -> None:
+    def _keep(self, image: str, identity: Identity, rows: Rows, embeddings: NDArray[np.floating[Any]]) -> None:
         if not self._pending.has_room(len(embeddings)):
             self._write_segment()
         self._pending.add((image, *identity), rows, embeddings)
-        self._mine.setdefault(image, set()).update(rows.keys)
-        self._touched.add(image)
+        self._added.add(image, identity, rows)
 
     def _require_clean(self) -> None:
-        for image in self._touched:
-            row = self._current(image)
-            if row and not any(repeat == 0 for _, repeat in self.stored(image, row.identity)):
+        for image, identity in self._added:
+            row = self._edits.current(image)
+            if row is None or row.identity != identity or self._added.has_clean(image, identity):
+                continue
+            if not any(repeat == 0 for _, repeat in self.stored(image, identity)):
                 raise DataError(
                     f"image {image!r} has augmented repeats only", expected="its clean embedding too, repeat 0"
                 )
+
+    def _counted_on(self) -> dict[str, Identity]:
+        """Tell the content of images whose clean rows were committed before: no other writer may have replaced it."""
+        counted_on = {}
+        for image in {*self._edits, *(image for image, _ in self._added)}:
+            row, known = self._edits.current(image), self._base.image(image)
+            if row and known and known.identity == row.identity and not self._added.has_clean(image, row.identity):
+                counted_on[image] = row.identity
+        return counted_on
 
     def _none_pending(self) -> Pending:
         return Pending(self.path / SEGMENTS, self._base.dim, self._base.dtype, SEGMENT_BYTES)
@@ -252,12 +194,3 @@ class StoreWriter:
         self._segments.append(thread.submit(self._pending.write_segment, folder, fingerprint))
         thread.shutdown(wait=False)
         self._pending = self._none_pending()
-
-
-def _in_turn(steps: list[Edit], row: ImageRow | None) -> ImageRow:
-    """Carry out the edits of one image, the first first."""
-    first, *others = steps
-    edited = first(row)
-    for step in others:
-        edited = step(edited)
-    return edited

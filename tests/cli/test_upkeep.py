@@ -191,6 +191,16 @@ def test_vacuum_tells_first_and_removes_when_asked(store, featstore, featstore_j
     assert featstore_json("store", "verify", store)["ok"]
 
 
+@pytest.mark.parametrize("hours", [0, 0.9, 1])
+@pytest.mark.parametrize("apply", [True, False])
+def test_vacuum_warns_of_a_short_time_of_grace(store, featstore, hours, apply):
+    result = featstore("store", "vacuum", store, "--grace-hours", hours, *(["--apply"] if apply else []), "--json")
+    warned = "a writer that is about to commit may lose its work" in result.stderr
+    assert warned == (apply and hours < 1)
+    assert result.stderr.count("\n") == warned
+    assert json.loads(result.stdout)["applied"] == apply
+
+
 def test_vacuum_compacts_and_forgets_old_versions(store, featstore, featstore_json):
     for number in range(4):
         with create_store(store, open_store(store).recipe, open_store(store).dim) as writer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import cv2
 import numpy as np
@@ -107,8 +108,10 @@ def test_resize_averages_when_shrinking(random_crop, side, method):
 
 
 def test_resize_can_go_to_a_worker(random_crop):
-    there = pickle.loads(pickle.dumps(Resize(32)))  # noqa: S301 - our own bytes
-    np.testing.assert_array_equal(there(random_crop(50)), Resize(32)(random_crop(50)))
+    crop = random_crop(50)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        there = pool.submit(Resize(32), crop).result()
+    np.testing.assert_array_equal(there, Resize(32)(crop))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from featstore.errors import DataError
+from featstore.errors import DataError, SettingError
 from featstore.store import Bags
 
 
@@ -154,3 +154,19 @@ def test_images_that_lack_repeats_are_counted(bags):
     assert fewer.lacking_repeats == 4
     assert fewer[:4].lacking_repeats == 0
     assert fewer[:0].lacking_repeats == 0
+
+
+def test_repeats_that_no_image_has_or_only_some(bags):
+    """A mean of nothing would shift the means of all images after it."""
+    rows = bags.instances("all")
+    kept = ~((rows.image < 4) & (rows.repeat == 2))
+    images = bags.images[rows.image]
+    fewer = Bags.from_rows(rows.embeddings[kept], images[kept], rows.blob[kept], rows.repeat[kept])
+    with pytest.raises(
+        DataError, match=r"4 of 30 images have no repeat of \[2\]; expected a repeat that every image has"
+    ):
+        fewer.means([2])
+    assert fewer[4:].means([2]).shape == (26, 4)
+    assert fewer[:0].means([2]).shape == (0, 4)
+    with pytest.raises(SettingError, match="repeats is 'cleen'; expected clean, all"):
+        bags.means("cleen")

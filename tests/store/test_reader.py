@@ -21,6 +21,30 @@ def test_subsets(make_store, helpers):
         store.embeddings(images=["nobody.png"])
 
 
+def test_subsets_may_be_any_iterable(make_store):
+    store = make_store(5)
+    for repeats, blobs in (({0}, range(1)), (iter([0]), np.array([0])), ((0,), {0: "x"}.keys())):
+        assert len(store.embeddings(repeats=repeats, images=iter(["img_0003.png"]), blobs=blobs)) == 1
+    assert len(store.embeddings(repeats=[], blobs=set())) == 0
+
+
+@pytest.mark.parametrize(
+    ("subset", "message"),
+    [
+        ({"repeats": 0}, r"repeats of shape \(\), int64; expected a list of whole numbers"),
+        ({"repeats": [0.0]}, "repeats of shape .*float64"),
+        ({"blobs": "0"}, "blobs of shape"),
+        ({"blobs": [[0]]}, "blobs of shape"),
+        ({"images": "img_0000.png"}, "images is 'img_0000.png'; expected a list of names"),
+        ({"images": 0}, "images is 0"),
+        ({"images": [0, "img_0000.png"]}, "expected a list of names"),
+    ],
+)
+def test_what_is_no_subset_is_refused(make_store, subset, message):
+    with pytest.raises(SettingError, match=message):
+        make_store(2).embeddings(**subset)
+
+
 def test_keys_are_a_structured_array(make_store):
     keys = make_store(2).keys
     assert keys.dtype.names == ("image", "blob", "repeat")
@@ -48,6 +72,9 @@ def test_bags_of_a_split(make_store, helpers, tmp_path):
     assert store.bags(labels={"img_0002.png": "C"}).labels.tolist() == ["C"]
     with pytest.raises(SettingError, match=r"7 repeats asked for, 1 stored.*--repeats 7"):
         store.bags(repeats=7)
+    for wrong in (-1, [0, 1], "1"):
+        with pytest.raises(SettingError, match="expected a number, 0 or more"):
+            store.bags(repeats=wrong)
     with pytest.raises(SettingError, match="split is 'validation'"):
         store.bags("validation")
     info = store.info()

@@ -111,12 +111,58 @@ def test_another_dimension_or_type_is_refused(make_store, helpers):
         ([0.5], [0], np.zeros((1, 6)), "blobs"),
         ([0], [2**31], np.zeros((1, 6)), "repeats"),
         ([0, 0], [1, 1], np.zeros((2, 6)), "twice"),
+        ([2, 0, 2], [1, 1, 1], np.zeros((3, 6)), "twice"),
+        ([[0], [0, 1]], [0], np.zeros((1, 6)), "no array"),
+        ([0], [0], np.ones((1, 6)) * 1j, "complex"),
+        ([0], [0], np.full((1, 6), "1"), "real numbers"),
+        ([0], [0], np.full((1, 6), "2026-01-01", dtype="datetime64[s]"), "datetime"),
+        ([0], [0], [[1, 2], [3]], "no array"),
+        ([0], [0], np.full((1, 6), None), "object"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(helpers, tmp_path, blobs, repeats, embeddings, message):
     writer = create_store(tmp_path / "x.store", helpers.recipe, helpers.dim)
     with pytest.raises(DataError, match=message):
         writer.add(image="a.png", blobs=blobs, repeats=repeats, embeddings=embeddings)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[0, 2**32 + 5, 0, 0, 9, 9]],
+        [[0, 1, 2]],
+        [0, 1, 2, 3, 4, 5],
+        np.zeros((6, 2), dtype=int),
+        [[0, 4, 0.5, 0, 1, 1]],
+        ["a box"],
+        [[-1, 4, 0, 0, 2, 2]],
+        [[0], [0, 1]],
+    ],
+)
+def test_boxes_that_do_not_fit_are_refused(helpers, tmp_path, boxes):
+    writer = create_store(tmp_path / "x.store", helpers.recipe, helpers.dim)
+    with pytest.raises(DataError, match=r"'a\.png': boxes"):
+        writer.add("a.png", [0], [0], np.zeros((1, 6)), boxes=boxes)
+
+
+def test_rows_may_come_in_any_order(tmp_path):
+    with create_store(tmp_path / "x.store", {}, 1) as writer:
+        writer.add("a", np.array([1, 0, 0], dtype=np.uint8), [0, 1, 0], [[10], [1], [0]], boxes=[])
+    store = open_store(tmp_path / "x.store")
+    assert store.keys[["blob", "repeat"]].tolist() == [(0, 0), (0, 1), (1, 0)]
+    assert store.embeddings()[:, 0].tolist() == [0, 1, 10]
+
+
+@pytest.mark.parametrize("dim", [0, -1, 2.0, True, "3", None, 2**33])
+def test_odd_dimensions_are_refused(tmp_path, dim):
+    with pytest.raises(SettingError, match=r"dim is .* a whole number from 1"):
+        create_store(tmp_path / "x.store", {}, dim)
+
+
+def test_a_dimension_may_be_a_number_of_numpy(tmp_path):
+    with create_store(tmp_path / "x.store", {}, np.int64(2)) as writer:
+        writer.add("a", [0], [0], [[1.0, 2.0]])
+    assert open_store(tmp_path / "x.store").dim == 2
 
 
 def test_float16_overflow_is_refused_and_float16_is_kept(helpers, tmp_path):
@@ -129,15 +175,26 @@ def test_float16_overflow_is_refused_and_float16_is_kept(helpers, tmp_path):
     np.testing.assert_array_equal(store.embeddings(), np.float32(np.float16([[0.1, 2]])))
 
 
-@pytest.mark.parametrize("recipe", [{"x": float("nan")}, {"x": object()}])
-def test_a_recipe_must_be_json(tmp_path, recipe):
+@pytest.mark.parametrize(
+    "recipe",
+    [{"x": float("nan")}, {"x": object()}, {1: "a", 10: "b", 2: "c"}, {"x": [{None: 1}]}, {"x": "y" * 2**20}],
+    ids=["nan", "object", "numbers as keys", "a key inside", "long"],
+)
+def test_a_recipe_must_be_json_of_reasonable_size(tmp_path, recipe):
     with pytest.raises(SettingError, match="JSON"):
         create_store(tmp_path / "x.store", recipe, 3)
 
 
+def test_a_recipe_is_the_same_as_it_is_read_back(tmp_path):
+    for image in "ab":
+        with create_store(tmp_path / "x.store", {"fill": (0.5, 0.5)}, 1) as writer:
+            writer.add(image, [0], [0], [[1.0]])
+    assert open_store(tmp_path / "x.store").recipe == {"fill": [0.5, 0.5]}
+
+
 def test_bad_settings_and_a_file_in_the_way(tmp_path, helpers):
-    with pytest.raises(SettingError, match="dim is 0"):
-        create_store(tmp_path / "x.store", {}, 0)
+    with pytest.raises(SettingError, match="dtype is 'int8'"):
+        create_store(tmp_path / "x.store", {}, 1, dtype="int8")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreFormatError, match="a file"):
         create_store(tmp_path / "file", {}, 3)

@@ -181,7 +181,7 @@ def test_embeddings_are_refused_with_a_reason(fitted, bags, make_bags):
     with pytest.raises(DataError, match="no image"):
         fitted.predict(bags[:0])
     rows = bags.instances("all")
-    rows.embeddings[5, 3] = np.nan
+    rows.embeddings[0, 3] = np.nan  # a clean row: of held-out images no other is looked at
     broken = Bags.from_rows(rows.embeddings, bags.images[rows.image], rows.blob, rows.repeat)
     with pytest.raises(DataError, match="NaN"):
         MLPHead().fit(broken, bags.labels)

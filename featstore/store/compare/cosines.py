@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from featstore.store.runs import pieces
 
 __all__ = [
     "QUANTILES",
@@ -171,17 +172,12 @@ def compare_rows(a: Rows, rows_a: NDArray[np.intp], b: Rows, rows_b: NDArray[np.
     cosine = np.empty(len(rows_a), dtype=np.float64)
     identical = np.empty(len(rows_a), dtype=np.bool_)
     largest = 0.0
-    for part in _chunks(len(rows_a), a.dim):
+    for part in pieces(len(rows_a), 4 * a.dim, CHUNK_BYTES):
         one, other = a.take(rows_a[part]), b.take(rows_b[part])
         cosine[part] = cosines(one, other)
         identical[part] = (one.view(np.uint32) == other.view(np.uint32)).all(axis=1)
         largest = max(largest, _largest_difference(one, other))
     return Compared(cosine, identical, largest)
-
-
-def _chunks(count: int, dim: int) -> Iterator[slice]:
-    step = max(1, CHUNK_BYTES // (4 * max(1, dim)))
-    return (slice(start, start + step) for start in range(0, count, step))
 
 
 def _largest_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

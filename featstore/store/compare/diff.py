@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from featstore.errors import SettingError
 from featstore.recipe import differences
 from featstore.store.compare.cosines import CosineSummary, KeyCosine, compare_rows, worst_keys
-from featstore.store.compare.matching import KeyMatch, differing_images, match_keys, number_images
+from featstore.store.compare.matching import KeyMatch, differing_images, match_keys
 from featstore.store.disk.columns import ImageTable
 from featstore.store.images import ImageRow
+from featstore.store.keys import number_images
 from featstore.store.reader import Store, open_store
 
 __all__ = ["Listed", "Side", "StoreDiff", "diff", "open_pair"]
 
 FIRST = 5
 FACTS = ("label", "split", "group", "left_out")
+REWRITES = ("compact", "merge")
+"""They compute nothing: what they note in the log is not how embeddings were computed."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,8 @@ def diff(a: Store, b: Store) -> StoreDiff:
     -------
     StoreDiff
     """
-    keys = a.keys
-    match = match_keys(keys, b_keys := b.keys)
+    keys, b_keys = a.keys, b.keys
+    match = match_keys(keys, b_keys)
     rows = differing_images(a.state.images, b.state.images)
     changed = {ours.image: what for ours, theirs in rows if (what := _changed(ours, theirs))}
     summary, worst = _compared(a, b, keys, match, changed)
@@ -189,7 +192,7 @@ def _compared(
 def _side(store: Store) -> Side:
     how: dict[str, set[str]] = {}
     for entry in store.log():
-        said = entry.get("how")
+        said = None if entry.get("operation") in REWRITES else entry.get("how")
         for name, value in said.items() if isinstance(said, dict) else ():
             how.setdefault(name, set()).add(str(value))
     plain = {name: sorted(values) for name, values in sorted(how.items())}

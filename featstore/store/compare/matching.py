@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from featstore.store.disk.columns import ImageTable
 from featstore.store.images import ImageRow
+from featstore.store.keys import number_images
 
-__all__ = ["KeyMatch", "differing_images", "match_keys", "number_images"]
+__all__ = ["KeyMatch", "differing_images", "match_keys"]
 
 DIGESTS = ("sha256", "mask_sha256")
 WORDS = ("split", "label", "group", "reason", "artefact")
@@ -26,14 +27,6 @@ class KeyMatch(NamedTuple):
     shared_b: NDArray[np.intp]
     only_a: NDArray[np.intp]
     only_b: NDArray[np.intp]
-
-
-def number_images(keys: NDArray[np.void]) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
-    """Tell the images of keys in key order, and for each key the number of its image."""
-    image = keys["image"]
-    first = np.ones(len(keys), dtype=np.bool_)
-    first[1:] = image[1:] != image[:-1]
-    return image[first], np.cumsum(first, dtype=np.intp) - 1
 
 
 def match_keys(a: NDArray[np.void], b: NDArray[np.void]) -> KeyMatch:

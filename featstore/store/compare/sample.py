@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featstore.errors import SettingError
+from featstore.errors import DataError, SettingError
 from featstore.store.compare.cosines import Compared, CosineSummary, KeyCosine, cosines, worst_keys
-from featstore.store.compare.matching import number_images
+from featstore.store.keys import number_images
 from featstore.store.reader import Store
 
 __all__ = ["Sample", "SampleCheck", "check_sample", "sample_keys"]
@@ -85,9 +85,17 @@ def check_sample(store: Store, sample: Sample, embeddings: ArrayLike, min_cosine
     Returns
     -------
     SampleCheck
+
+    Raises
+    ------
+    DataError
+        If the embeddings are not of the sample's shape.
     """
     stored, again = store.take(sample.positions), np.asarray(embeddings, dtype=np.float32)
-    rounded = again.astype(store.dtype).astype(np.float32)
+    if again.shape != stored.shape:
+        raise DataError(f"embeddings of shape {again.shape} for a sample of {store.path}", expected=str(stored.shape))
+    with np.errstate(over="ignore"):  # what half precision can't hold is another number, and counts as one
+        rounded = again.astype(store.dtype).astype(np.float32)
     identical = (rounded.view(np.uint32) == stored.view(np.uint32)).all(axis=1)
     cosine = cosines(stored, again)
     difference = np.abs(stored.astype(np.float64) - again).max(initial=0.0)

@@ -48,7 +48,9 @@ class Change:
 
     An edit takes an image's row as it is in the version that is built upon (None for a new image) and returns it as it
     is to be. So a commit that comes second changes what it means to change, and keeps what the first one changed.
-    Segments in ``replaces`` go; the new ones take the place of the first of them.
+    Segments in ``replaces`` go; the new ones take the place of the first of them. ``counts_on`` has the content of
+    images whose rows in earlier versions have to be there still: where another writer gave one other content, a
+    compaction may have dropped them.
     """
 
     operation: str
@@ -56,14 +58,16 @@ class Change:
     edits: Mapping[str, Edit] = field(default_factory=dict)
     how: Mapping[str, Any] = field(default_factory=dict)
     replaces: frozenset[SegmentEntry] = frozenset()
+    counts_on: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
-    def rows(self, images: Mapping[str, ImageRow]) -> list[ImageRow]:
+    def rows(self, base: Version) -> list[ImageRow]:
         """Carry out the edits; rows that come out as they were are not among the result."""
-        edited = ((images.get(name), check_row(edit(images.get(name)))) for name, edit in self.edits.items())
-        return [new for old, new in edited if new != old]
+        old = {name: base.image(name) for name in self.edits}
+        edited = {name: check_row(edit(old[name])) for name, edit in self.edits.items()}
+        return [row for name, row in edited.items() if row != old[name]]
 
 
-def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None) -> Version:
+def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None, *, rebase: bool = True) -> Version:
     """Create the next version: ``base`` and ``change``, or, where others were faster, theirs and ``change``.
 
     Parameters
@@ -72,11 +76,14 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
     change : Change
     rows : sequence of ImageRow, optional
         What the edits come to on ``base``, where that is known already.
+    rebase : bool
+        Whether the change makes sense on what others committed meanwhile.
 
     Raises
     ------
     StoreWriteError
-        If a file can't be written, or what the change replaces is no longer there.
+        If a file can't be written, what the change replaces or counts on is no longer there, or others were faster and
+        it can't be rebased.
     RecipeMismatchError
         If another writer made the store with another recipe meanwhile.
     """
@@ -86,8 +93,10 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
     for _ in range(_ATTEMPTS):
         _touch(store, change.segments)
         if not _is_newest(base):
-            base, rows = _latest(base), None
-        state = _apply(base, change, change.rows(base.images) if rows is None else rows)
+            if not rebase:
+                raise StoreWriteError(f"{store}: another writer was faster", remedy="Name another store.")
+            base, rows = _latest(base, change), None
+        state = _apply(base, change, change.rows(base) if rows is None else rows)
         body = {
             **state.log,
             "recipe": dict(state.recipe),
@@ -99,6 +108,7 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
         digest = hashlib.sha256(canonical_json(body).encode()).hexdigest()
         document = json.dumps({"format": FORMAT, "sha256": digest, "body": body}, indent=1, ensure_ascii=False)
         if create_exclusively(version_path(store, state.number), document.encode()):
+            _require_files(state, change.segments)
             return state
     raise StoreWriteError(f"{store}: {_ATTEMPTS} other commits came first", remedy="Run the same command again.")
 
@@ -125,11 +135,30 @@ def _is_newest(base: Version) -> bool:
     return version_path(base.store, base.number).exists() and not version_path(base.store, base.number + 1).exists()
 
 
-def _latest(base: Version) -> Version:
-    """Read the newest version, which others committed meanwhile."""
+def _latest(base: Version, change: Change) -> Version:
+    """Read the newest version, which others committed meanwhile; what a change counts on has to be in it."""
     newest = read_version(base.store)
     require_recipe(newest, base)
+    for image, identity in change.counts_on.items():
+        row = newest.image(image)
+        if row is None or row.identity != identity:
+            raise StoreWriteError(
+                f"{base.store}: another writer gave image {image!r} other content meanwhile",
+                remedy="What was committed stands. Run the same command again.",
+            )
     return newest
+
+
+def _require_files(state: Version, segments: Sequence[SegmentEntry]) -> None:
+    """Look once more for the files of a version: a vacuum without a time of grace may just have taken one."""
+    paths = [state.store / SEGMENTS / entry.file for entry in segments]
+    for path in [*paths, *(state.store / TABLES / entry.file for entry in state.tables)]:
+        if not path.exists():
+            raise StoreWriteError(
+                f"{path}: a vacuum took it while version {state.number} was committed, which can't be read without it",
+                remedy=f"Delete {version_path(state.store, state.number)}, run the same command again, and give vacuum "
+                "a longer time of grace.",
+            )
 
 
 def nothing_yet(store: Path, recipe: Mapping[str, Any], dim: int, dtype: str) -> Version:
@@ -142,7 +171,8 @@ def nothing_yet(store: Path, recipe: Mapping[str, Any], dim: int, dtype: str) ->
     """
     if store.is_file():
         raise StoreFormatError(f"{store}: a file", expected="a folder, or nothing yet")
-    others = sorted(path.name for path in store.iterdir() if path.name not in FOLDERS) if store.is_dir() else []
+    there = [path.name for path in store.iterdir()] if store.is_dir() else []
+    others = sorted(name for name in there if name not in FOLDERS and not name.startswith("."))  # .DS_Store is none
     if others:
         raise StoreFormatError(
             f"{store}: a folder that holds {others[0]!r} and no store", expected="a folder that is not there yet"
@@ -156,7 +186,7 @@ def _apply(base: Version, change: Change, rows: Sequence[ImageRow]) -> Version:
     if change.replaces:
         tables = (write_table(base.store, _replaced(base, change, new), base.fingerprint),)
     else:
-        tables = settle(base.store, base.fingerprint, base.tables, new)
+        tables = settle(base.store, base.fingerprint, base.tables, new, base.known)
     log = {
         "version": base.number + 1,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -164,7 +194,8 @@ def _apply(base: Version, change: Change, rows: Sequence[ImageRow]) -> Version:
         "how": dict(change.how),
         "added": {"rows": sum(entry.rows for entry in change.segments), "images": len(rows)},
     }
-    return Version(base.store, base.number + 1, base.recipe, base.dim, base.dtype, tables, log)
+    known = {entry: base.known[entry] for entry in tables if entry in base.known}
+    return Version(base.store, base.number + 1, base.recipe, base.dim, base.dtype, tables, log, known)
 
 
 def _replaced(base: Version, change: Change, new: Table) -> Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ keep a store of each in ``tests/store/archive``. A field that older readers may 
 EMBEDDINGS, SUMS = "embeddings", "embeddings_xxh3"
 PAGE = 4096
 _LARGEST_USER_BLOCK = 2**24
+_STRUCTURE, _STRUCTURE_OF_ONE = 2**24, 2**13
+"""Bytes that HDF5's own structure may take, and how many more for each dataset: far more than it does take."""
 _FIRST_LINE = re.compile(rb"featstore (\d{1,9}) ([0-9a-f]{64}) (\d{1,9}) (\d{1,9})\n")
 _TYPES = re.compile(r"<f4|<f2|<i4|<i8|<u8|\|S[1-9][0-9]{0,6}")
 
@@ -94,36 +97,58 @@ def read_container(path: Path, kind: str, entry: FileEntry | None = None) -> Con
     try:
         with open_regular(path) as (descriptor, size):
             directory, sha256, user_block = _read_directory(descriptor, path)
-            if entry and (sha256, size) != (entry.sha256, entry.bytes):
-                found = f"{size} bytes" if size != entry.bytes else "another file than the version lists"
-                raise StoreFormatError(f"{path}: {found}", expected=f"the {entry.bytes} bytes written", remedy=RESTORE)
-            if directory["kind"] != kind or directory["bytes"] != size:
-                raise StoreFormatError(
-                    f"{path}: a {directory['kind']} of {size} bytes",
-                    expected=f"a {kind} of {directory['bytes']} bytes",
-                    remedy=RESTORE,
-                )
-            described = {
-                name: _Described.checked(name, value, user_block, size) for name, value in directory["datasets"].items()
-            }
+            found = FileEntry(sha256, size)
+            _require(path, directory, kind, found, entry)
+            described = _described(path, directory["datasets"], user_block, size)
             hole = described.pop(EMBEDDINGS, None)
-            start, stop = (hole.offset, hole.offset + hole.nbytes) if hole and hole.nbytes else (size, size)
-            before = read_at(descriptor, user_block, start - user_block)
-            after = read_at(descriptor, stop, size - stop)
-            rest = xxh3_64(before)
-            rest.update(after)
-            if rest.hexdigest() != directory["rest"]:
-                raise StoreFormatError(f"{path}: its checksum does not match", remedy=RESTORE)
-            parts = ((user_block, before), (stop, after))
-            datasets = {name: value.view(parts) for name, value in described.items()}
-            embeddings = _located(path, hole, datasets, directory["attributes"]) if hole else None
-            return Container(
-                path, kind, directory["attributes"], datasets, embeddings, FileEntry(sha256, directory["bytes"])
-            )
+            parts = _read_around(descriptor, hole, user_block, size)
+        if _checksum(parts) != directory["rest"]:
+            raise StoreFormatError(f"{path}: its checksum does not match", remedy=RESTORE)
+        datasets = {name: value.view(parts) for name, value in described.items()}
+        embeddings = _located(path, hole, datasets, directory["attributes"]) if hole else None
+        return Container(path, kind, directory["attributes"], datasets, embeddings, found)
     except StoreFormatError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise unreadable(path, error, f"a {kind}") from error
+
+
+def _require(path: Path, directory: Mapping[str, Any], kind: str, found: FileEntry, entry: FileEntry | None) -> None:
+    """Refuse a file that is not what refers to it, or of another kind or size than it says itself."""
+    if entry and (found.sha256, found.bytes) != (entry.sha256, entry.bytes):
+        other = f"{found.bytes} bytes" if found.bytes != entry.bytes else "another file than the version lists"
+        raise StoreFormatError(f"{path}: {other}", expected=f"the {entry.bytes} bytes written", remedy=RESTORE)
+    if (directory["kind"], directory["bytes"]) != (kind, found.bytes):
+        raise StoreFormatError(
+            f"{path}: a {directory['kind']} of {found.bytes} bytes",
+            expected=f"a {kind} of {directory['bytes']} bytes",
+            remedy=RESTORE,
+        )
+
+
+def _described(path: Path, datasets: Mapping[str, Any], user_block: int, size: int) -> dict[str, _Described]:
+    """Check what a directory says of its datasets, and that the file is not much larger than they are."""
+    described = {name: _Described.checked(name, value, user_block, size) for name, value in datasets.items()}
+    most = sum(value.nbytes + _STRUCTURE_OF_ONE for value in described.values()) + user_block + _STRUCTURE
+    if size > most:
+        raise StoreFormatError(f"{path}: {size} bytes", expected=f"at most {most} for its datasets", remedy=RESTORE)
+    return described
+
+
+def _read_around(
+    descriptor: int, hole: _Described | None, user_block: int, size: int
+) -> tuple[tuple[int, bytearray], ...]:
+    """Read what is before the embeddings and what is behind, and tell where each of the two begins."""
+    start, stop = (hole.offset, hole.offset + hole.nbytes) if hole and hole.nbytes else (size, size)
+    before, after = read_at(descriptor, user_block, start - user_block), read_at(descriptor, stop, size - stop)
+    return (user_block, before), (stop, after)
+
+
+def _checksum(parts: Iterable[tuple[int, bytearray]]) -> str:
+    rest = xxh3_64()
+    for _, part in parts:
+        rest.update(part)
+    return rest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -133,34 +158,29 @@ class _Described:
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    nbytes: int
 
     @classmethod
     def checked(cls, name: str, value: Any, user_block: int, size: int) -> _Described:
+        """Check type, shape and place; datasets that overlap harm nobody, for they are only looked at."""
         kind, shape, offset = value
         if not _TYPES.fullmatch(kind) or len(shape) not in {1, 2}:
             raise ValueError(f"dataset {name!r} is {kind} of shape {shape}")
         if not all(type(number) is int and number >= 0 for number in (offset, *shape)):
             raise ValueError(f"dataset {name!r} is of shape {shape} at {offset}")
-        described = cls(offset, tuple(shape), np.dtype(kind))
-        if described.nbytes and not user_block <= offset <= offset + described.nbytes <= size:
+        dtype = np.dtype(kind)
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes and not user_block <= offset <= offset + nbytes <= size:
             raise ValueError(f"dataset {name!r} is outside the file")
-        return described
+        return cls(offset, tuple(shape), dtype, nbytes)
 
-    @property
-    def nbytes(self) -> int:
-        count = 1
-        for number in self.shape:
-            count *= number
-        return count * self.dtype.itemsize
-
-    def view(self, parts: Iterable[tuple[int, bytes]]) -> NDArray[Any]:
+    def view(self, parts: Iterable[tuple[int, bytearray]]) -> NDArray[Any]:
         """Look at the dataset within the parts of the file that were read."""
-        if not self.nbytes:
-            return np.zeros(self.shape, dtype=self.dtype)
         for start, part in parts:
-            if start <= self.offset and self.offset + self.nbytes <= start + len(part):
-                count = self.nbytes // self.dtype.itemsize
-                return np.frombuffer(part, self.dtype, count, self.offset - start).reshape(self.shape)
+            if not self.nbytes or start <= self.offset <= self.offset + self.nbytes <= start + len(part):
+                values = np.ndarray(self.shape, self.dtype, part, self.offset - start if self.nbytes else 0)
+                values.flags.writeable = False
+                return values
         raise ValueError("a dataset overlaps the embeddings")
 
 
@@ -201,8 +221,6 @@ def _read_directory(descriptor: int, path: Path) -> tuple[dict[str, Any], str, i
     if hashlib.sha256(text).hexdigest() != sha256 or block[line.end() + length :].strip(b"\0"):
         raise StoreFormatError(f"{path}: the checksum of its directory does not match", remedy=RESTORE)
     directory = json.loads(text)
-    if not isinstance(directory, dict) or not all(
-        isinstance(directory.get(k), dict) for k in ("datasets", "attributes")
-    ):
+    if not all(isinstance(directory[name], dict) for name in ("datasets", "attributes")):
         raise ValueError("a directory without datasets or attributes")
     return directory, sha256, user_block

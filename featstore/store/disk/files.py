@@ -30,6 +30,7 @@ TEMPORARY = ".tmp-"
 _SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF)
 
 
 def make_folder(path: Path) -> None:
@@ -122,7 +123,8 @@ class Draft:
         try:
             os.link(self.path, path)
         except FileExistsError:
-            return False
+            if not self._is_at(path):
+                return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
@@ -130,6 +132,13 @@ class Draft:
                 return False
         _sync_folder(path.parent)
         return True
+
+    def _is_at(self, path: Path) -> bool:
+        """Tell whether the name is ours: NFS asks again when the answer to a link gets lost, and then finds it made."""
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), path.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return False
 
 
 @contextmanager
@@ -174,7 +183,8 @@ def remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
         folders[path.parent] = None
     for folder in folders:
-        _sync_folder(folder)
+        with plain_errors(folder):
+            _sync_folder(folder)
 
 
 def _copy_exclusively(source: Path, target: Path) -> bool:
@@ -184,8 +194,9 @@ def _copy_exclusively(source: Path, target: Path) -> bool:
                 stream.write(source.read_bytes())
                 stream.flush()
                 os.fsync(stream.fileno())
-            except OSError:
-                target.unlink(missing_ok=True)
+            except BaseException:  # an interrupt too: half a version would stop every reader
+                with suppress(OSError):
+                    target.unlink()
                 raise
     except FileExistsError:
         return False
@@ -193,11 +204,16 @@ def _copy_exclusively(source: Path, target: Path) -> bool:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a rename durable; some file systems can't sync a folder and don't need it."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Make a rename durable, where the file system can sync a folder, and we may open it."""
     try:
-        with suppress(OSError):
-            os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:  # a folder that we may write to, but not list
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

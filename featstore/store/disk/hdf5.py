@@ -1,12 +1,13 @@
 """Laying out an HDF5 file without a file: HDF5 writes its structure into memory, the place of the embeddings empty.
 
-So HDF5 never has a file of the store open for writing, takes no lock, can't fail half-way on a full disk, and a file of
-any size is laid out in the memory of its small datasets.
+So HDF5 never has a file of the store open for writing, takes no lock and meets no full disk, and a file of any size is
+laid out in a few times the memory of its small datasets.
 """
 
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,9 +68,11 @@ def lay_out(
 ) -> Layout:
     """Lay out contiguous datasets, the attributes of the file, and a hole.
 
-    HDF5 calls back into Python for each piece that it writes. That happens on a thread of its own: an interrupt would
-    otherwise be raised in the middle of a callback, and get lost in HDF5.
+    HDF5 calls back into Python for each piece that it writes. That never happens on the main thread: an interrupt would
+    be raised there in the middle of a callback, and get lost in HDF5.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return _lay_out(datasets, attributes, hole, user_block)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_lay_out, datasets, attributes, hole, user_block).result()
 
@@ -88,25 +91,36 @@ def _lay_out(
     align = PAGE if hole and hole.nbytes >= PAGE else 8
     aligned = {"alignment_threshold": align, "alignment_interval": align}
     with h5py.File(pieces, "w", libver=("v110", "v110"), userblock_size=user_block, **aligned) as file:
-        if hole:
-            _create_hole(file, hole)  # first: so it is known where a large one begins, before all else is known
+        offsets = {}
+        if hole:  # first: so it is known where a large one begins, before all else is known
+            offsets[hole.name] = _create(file, hole.name, hole.shape, hole.dtype, None)
         file.attrs.update(attributes)
         for name, values in datasets.items():
-            file.create_dataset(name, data=values)
-        offsets = {name: file[name].id.get_offset() or 0 for name in [*datasets, *([hole.name] if hole else [])]}
+            offsets[name] = _create(file, name, values.shape, values.dtype, values)
     start = offsets[hole.name] if hole and hole.nbytes else pieces.end
     stop = start + (hole.nbytes if hole else 0)
     return Layout(offsets, pieces.between(0, start), pieces.between(stop, pieces.end), (start, stop))
 
 
-def _create_hole(file: h5py.File, hole: Hole) -> None:
+def _create(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], values: NDArray[Any] | None
+) -> int:
+    """Create a contiguous dataset, without values a hole, and tell its offset, 0 where it is empty.
+
+    In HDF5's own words: h5py's take five times as long.
+    """
     properties = h5p.create(h5p.DATASET_CREATE)
     properties.set_layout(h5d.CONTIGUOUS)
     properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5d.FILL_TIME_NEVER)
     properties.set_obj_track_times(False)
-    space = h5s.create_simple(hole.shape)
-    h5d.create(file.id, hole.name.encode(), h5t.py_create(hole.dtype), space, dcpl=properties)
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    space = h5s.create_simple(shape)
+    dataset = h5d.create(file.id, name.encode(), h5t.py_create(dtype, logical=True), space, properties, lcpl=links)
+    if values is not None and values.size:
+        dataset.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values))
+    return dataset.get_offset() or 0
 
 
 class _Pieces(io.RawIOBase):

@@ -38,7 +38,9 @@ def open_regular(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def unreadable(path: Path, error: Exception, kind: str) -> StoreFormatError:
-    """Tell a file that is damaged from one that only can't be read at the moment."""
+    """Tell a file that is damaged from one that only can't be read at the moment, or not on this machine."""
+    if isinstance(error, MemoryError):
+        return StoreFormatError(f"{path}: does not fit into memory", remedy="Free some, or take a machine with more.")
     number = getattr(error, "errno", None)
     if number == errno.ENOENT:
         return StoreFormatError(f"{path}: missing", remedy=RESTORE)
@@ -47,14 +49,14 @@ def unreadable(path: Path, error: Exception, kind: str) -> StoreFormatError:
     return StoreFormatError(f"{path}: not readable as {kind} ({error})", remedy=RESTORE)
 
 
-def read_at(descriptor: int, offset: int, length: int) -> bytes:
-    """Read ``length`` bytes at ``offset``, or as many as there are."""
-    content = os.pread(descriptor, min(length, 2**30), offset)
-    if len(content) == length:
-        return content
-    parts = [content]
-    while content and length > len(content):
-        length, offset = length - len(content), offset + len(content)
-        content = os.pread(descriptor, min(length, 2**30), offset)
-        parts.append(content)
-    return b"".join(parts)
+def read_at(descriptor: int, offset: int, length: int) -> bytearray:
+    """Read ``length`` bytes at ``offset``, or as many as there are.
+
+    The memory for all of it is asked for at once: what can't fit is a `MemoryError` before anything is read.
+    """
+    content, done = bytearray(length), 0
+    with memoryview(content) as into:
+        while done < length and (count := os.preadv(descriptor, [into[done : done + 2**30]], offset + done)):
+            done += count
+    del content[done:]
+    return content

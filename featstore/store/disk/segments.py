@@ -28,7 +28,8 @@ __all__ = [
 ]
 
 SEGMENT_BYTES = 64 * 2**20
-"""Embeddings that go into one segment: large enough to be read as one piece, small enough to be held in memory."""
+"""Embeddings that go into one segment: large enough to be read as one piece, small enough to be
+written anew in a moment."""
 
 KEY_COLUMNS = ("image", "blob", "repeat")
 IDENTITY_COLUMNS = ("image", "sha256", "mask_sha256")
@@ -150,9 +151,9 @@ def segment_of(container: Container, rows: int, *, fingerprint: str, dim: int) -
         count = len(images["image"])
         if any(column.shape != (count,) or column.dtype.kind != "S" for column in images.values()):
             raise ValueError("columns of images that don't fit together")
-        keys = {name: _whole_numbers(stored[name], rows) for name in KEY_COLUMNS}
+        keys = {name: _int32_column(stored[name], rows) for name in KEY_COLUMNS}
         columns = [stored[f"blobs/{name}"] for name in BLOB_COLUMNS]
-        blobs = np.stack([_whole_numbers(values, len(columns[0])) for values in columns], axis=1)
+        blobs = np.stack([_int32_column(values, len(columns[0])) for values in columns], axis=1)
     except (KeyError, ValueError) as error:
         raise StoreFormatError(f"{path}: not readable as a segment ({error})", remedy=RESTORE) from error
     if min(int(column.min()) for column in (keys["blob"], keys["repeat"])) < 0:
@@ -161,7 +162,7 @@ def segment_of(container: Container, rows: int, *, fingerprint: str, dim: int) -
     return Segment(**keys, images=images, blobs=blobs, embeddings=embeddings)
 
 
-def _whole_numbers(values: NDArray[Any], count: int) -> NDArray[np.int32]:
+def _int32_column(values: NDArray[Any], count: int) -> NDArray[np.int32]:
     if values.shape != (count,) or values.dtype != np.int32:
         raise ValueError(f"a column of shape {values.shape}, {values.dtype}")
     return values

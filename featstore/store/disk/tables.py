@@ -6,7 +6,7 @@ that there are never more than a logarithm of them, and each row is written anew
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from featstore.store.disk.writing import write_container
 __all__ = ["SegmentList", "Table", "TableEntry", "add_up", "read_table", "settle", "write_table"]
 
 FOLDER = "tables"
-_HEXADECIMAL = np.isin(np.arange(256), list(b"0123456789abcdef"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +92,19 @@ def add_up(tables: Sequence[Table]) -> Table:
     return Table(segments, ImageTable.merged([table.images for table in tables]))
 
 
-def settle(store: Path, fingerprint: str, before: Sequence[TableEntry], new: Table) -> tuple[TableEntry, ...]:
-    """Add a table to those of a version, and take in those before it that are not much larger."""
+def settle(
+    store: Path,
+    fingerprint: str,
+    before: Sequence[TableEntry],
+    new: Table,
+    known: Mapping[TableEntry, Table] | None = None,
+) -> tuple[TableEntry, ...]:
+    """Add a table to those of a version, and take in those before it that are not much larger; some may be known."""
     kept = list(before)
     while kept and kept[-1].size <= 2 * new.size:
-        new = add_up([read_table(store, kept.pop(), fingerprint), new])
+        entry = kept.pop()
+        earlier = (known or {}).get(entry) or read_table(store, entry, fingerprint)
+        new = add_up([earlier, new])
     return (*kept, write_table(store, new, fingerprint)) if new.size else tuple(kept)
 
 
@@ -148,7 +155,8 @@ def _segments(datasets: dict[str, NDArray[Any]], path: Path) -> SegmentList:
     fit = digests.ndim == 1 and digests.dtype == "S64" and digests.shape == sizes.shape == rows.shape
     if not fit or not sizes.dtype == rows.dtype == np.int64 or min(sizes.min(initial=1), rows.min(initial=1)) < 1:
         raise StoreFormatError(f"{path}: columns of segments that don't fit together", remedy=RESTORE)
-    if not _HEXADECIMAL[digests.view(np.uint8)].all():
+    letters = digests.view(np.uint8)
+    if not ((letters - ord("0") < 10) | (letters - ord("a") < 6)).all():
         raise StoreFormatError(f"{path}: a segment without a digest", remedy=RESTORE)
     return SegmentList(digests, sizes, rows)
 

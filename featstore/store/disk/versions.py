@@ -5,8 +5,6 @@ A version file never changes. What it says of segments and images is read when i
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,24 +13,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from featstore.errors import RecipeMismatchError, StoreFormatError, StoreNotFoundError
-from featstore.recipe import canonical_json, differences
+from featstore.recipe import differences
 from featstore.recipe import fingerprint as fingerprint_of
 from featstore.store.disk.columns import ImageTable
-from featstore.store.disk.container import FORMAT
-from featstore.store.disk.opening import open_regular, read_at, unreadable
+from featstore.store.disk.documents import damaged, read_body
+from featstore.store.disk.opening import unreadable
 from featstore.store.disk.segments import Segment, SegmentEntry, read_segment
 from featstore.store.disk.tables import FOLDER as TABLES
-from featstore.store.disk.tables import (
-    SegmentList,
-    Table,
-    TableEntry,
-    add_up,
-    is_digest,
-    read_table,
-)
+from featstore.store.disk.tables import SegmentList, Table, TableEntry, add_up, is_digest, read_table
+from featstore.store.images import ImageRow
 
 __all__ = [
     "FOLDERS",
+    "LOG_FIELDS",
     "SEGMENTS",
     "VERSIONS",
     "State",
@@ -46,8 +39,8 @@ __all__ = [
 
 VERSIONS, SEGMENTS = "versions", "segments"
 FOLDERS = (VERSIONS, TABLES, SEGMENTS)
-_UPGRADE = "Install a newer featstore (pip install --upgrade featstore), or open an earlier version."
-_LARGEST = 2**26
+_ENTRY = ("sha256", "bytes", "segments", "images")
+LOG_FIELDS = ("version", "created", "operation", "added", "how")
 
 
 class State(Protocol):
@@ -86,6 +79,8 @@ class Version:
     tables : tuple of TableEntry
     log : mapping
         When and by what the version was made, and what it added.
+    known : dict of TableEntry to Table
+        Tables that were read already; versions that follow each other share most of theirs.
     """
 
     store: Path
@@ -95,11 +90,23 @@ class Version:
     dtype: str
     tables: tuple[TableEntry, ...] = ()
     log: Mapping[str, Any] = field(default_factory=dict)
+    known: dict[TableEntry, Table] = field(default_factory=dict, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the recipe's canonical JSON."""
         return fingerprint_of(self.recipe)
+
+    def read_table(self, entry: TableEntry) -> Table:
+        """Read a table, once."""
+        if entry not in self.known:
+            self.known[entry] = read_table(self.store, entry, self.fingerprint)
+        return self.known[entry]
+
+    def image(self, name: str) -> ImageRow | None:
+        """Look an image up table by table, the last first: what `images` says of it, without adding the tables up."""
+        rows = (self.read_table(entry).images.get(name) for entry in reversed(self.tables))
+        return next((row for row in rows if row is not None), None)
 
     @property
     def images(self) -> ImageTable:
@@ -114,7 +121,7 @@ class Version:
     @cached_property
     def _table(self) -> Table:
         nothing = Table(SegmentList.of([]), ImageTable.from_rows([]))
-        return add_up([nothing, *(read_table(self.store, entry, self.fingerprint) for entry in self.tables)])
+        return add_up([nothing, *map(self.read_table, self.tables)])
 
     def read_segments(self) -> list[Segment]:
         """Open all segments.
@@ -162,7 +169,7 @@ def _names(store: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StoreFormatError(f"{store}: can't be read now ({error.strerror})") from error
+        raise unreadable(store / VERSIONS, error, "a folder") from error
 
 
 def read_version(store: Path, number: int | None = None) -> Version:
@@ -185,23 +192,29 @@ def read_version(store: Path, number: int | None = None) -> Version:
     path = version_path(store, number)
     if not os.path.lexists(path):
         raise _no_version(store, number)
-    body = _read_body(path, number)
+    body = read_body(path)
     try:
-        tables = tuple(TableEntry(**{name: value[name] for name in _ENTRY}) for value in body["tables"])
-        version = Version(store, number, dict(body["recipe"]), body["dim"], body["dtype"], tables, _log(body))
-        whole = [value for entry in tables for value in (entry.bytes, entry.segments, entry.images)]
-        right = (
-            body["version"] == number
-            and version.fingerprint == body["fingerprint"]
-            and version.dtype in {"float32", "float16"}
-            and all(type(value) is int and value >= 0 for value in (*whole, version.dim))
-            and version.dim > 0
-            and all(is_digest(entry.sha256) for entry in tables)
-        )
+        return _version(store, number, body)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise unreadable(path, error, "a version") from error
-    if not right:
-        raise StoreFormatError(f"{path}: its fields do not fit together", remedy=_restore(number))
+        raise damaged(path, f"its fields do not fit together ({error})") from error
+
+
+def _version(store: Path, number: int, body: Mapping[str, Any]) -> Version:
+    """Take the fields of a version file, each of them checked."""
+    tables = tuple(TableEntry(**{name: value[name] for name in _ENTRY}) for value in body["tables"])
+    log = {name: body.get(name) for name in LOG_FIELDS}
+    version = Version(store, number, dict(body["recipe"]), body["dim"], body["dtype"], tables, log)
+    whole = [value for entry in tables for value in (entry.bytes, entry.segments, entry.images)]
+    fits = {
+        "version": type(body["version"]) is int and body["version"] == number,
+        "fingerprint": version.fingerprint == body["fingerprint"],
+        "dtype": version.dtype in {"float32", "float16"},
+        "dim": type(version.dim) is int and version.dim > 0,
+        "tables": all(type(value) is int and value >= 0 for value in whole)
+        and all(is_digest(entry.sha256) for entry in tables),
+    }
+    if not all(fits.values()):
+        raise ValueError(", ".join(name for name in fits if not fits[name]))
     return version
 
 
@@ -210,36 +223,9 @@ def _no_version(store: Path, number: int) -> StoreNotFoundError:
     if numbers:
         return StoreNotFoundError(f"{store}: no version {number}", expected=f"{numbers[0]} to {numbers[-1]}")
     return StoreNotFoundError(
-        f"{store}: no store there" if not store.exists() else f"{store}: a folder that holds no version of a store",
+        f"{store}: {'a folder that holds no version of a store' if store.is_dir() else 'no store there'}",
         remedy="Name an existing store, or make one with: featstore extract",
     )
-
-
-_ENTRY = ("sha256", "bytes", "segments", "images")
-_LOG = ("version", "created", "operation", "added", "how")
-
-
-def _log(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: body.get(name) for name in _LOG}
-
-
-def _read_body(path: Path, number: int) -> dict[str, Any]:
-    """Read one version file, checked against its own checksum."""
-    try:
-        with open_regular(path) as (descriptor, size):
-            document = json.loads(read_at(descriptor, 0, min(size, _LARGEST)))
-        body, stated = document["body"], document["sha256"]
-        if document["format"] != FORMAT:
-            raise StoreFormatError(f"{path}: format {document['format']}", expected=f"format {FORMAT}", remedy=_UPGRADE)
-        if hashlib.sha256(canonical_json(body).encode()).hexdigest() != stated:
-            raise StoreFormatError(f"{path}: its checksum does not match", remedy=_restore(number))
-        return dict(body)
-    except StoreFormatError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, OSError):
-            raise unreadable(path, error, "a version") from error
-        raise StoreFormatError(f"{path}: not readable as a version ({error})", remedy=_restore(number)) from error
 
 
 def require_recipe(version: State, asked: State) -> None:
@@ -260,7 +246,3 @@ def require_recipe(version: State, asked: State) -> None:
             expected="the same recipe: embeddings of different ones never mix",
             remedy="Name another store with --store, or take the options it was made with.",
         )
-
-
-def _restore(number: int) -> str:
-    return f"Restore it from a copy, or open an earlier version with: --store-version {max(1, number - 1)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingRows", "EmbeddingStream", "block_rows", "write_container"]
 
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**18
 """What is written at a time: it stays in the processor's cache between being copied, summed and written."""
 
 
@@ -38,7 +37,10 @@ class EmbeddingRows:
 
 
 class EmbeddingStream:
-    """Embeddings on their way into a file: a megabyte waits in memory, the rest is written, its checksums taken.
+    """Embeddings on their way into a file: at most a piece waits in memory, the rest is summed and written.
+
+    A call that fails or is broken off may have taken a part of what it was given: nothing can be done with the stream
+    from then on.
 
     Parameters
     ----------
@@ -60,10 +62,8 @@ class EmbeddingStream:
         self._file: Draft | None = None
         self._user_block = user_block
         blocks = max(1, _PIECE_BYTES // (self.block_rows * self._row_bytes))
-        self._pieces = [np.empty((blocks * self.block_rows, dim), dtype=dtype) for _ in range(2)]
+        self._piece = np.empty((blocks * self.block_rows, dim), dtype=dtype)
         self._filled = self._written = 0
-        self._thread: ThreadPoolExecutor | None = None
-        self._going: Future[None] | None = None
         self._whole = True
 
     @property
@@ -94,30 +94,27 @@ class EmbeddingStream:
             If they, or some before them, can't be written.
         """
         self._require_whole()
-        self._whole = False  # until all of it is taken: what breaks off is never committed
+        self._whole = False
         self.shape = (self.shape[0] + len(embeddings), self.shape[1])
-        while len(embeddings):
-            if self._filled == len(self._pieces[0]):
-                self._hand_over()
-            part = embeddings[: len(self._pieces[0]) - self._filled]
-            self._pieces[0][self._filled : self._filled + len(part)] = part
-            self._filled += len(part)
-            embeddings = embeddings[len(part) :]
+        for start in range(0, len(embeddings), len(self._piece)):
+            self._take(embeddings[start : start + len(self._piece)])
         self._whole = True
 
     def end(self) -> NDArray[np.uint64]:
         """Return the checksums of all blocks; nothing more can be written."""
         self._require_whole()
         self._whole = False
-        self._wait()
-        self._sum(self._pieces[0][: self._filled])
+        self._sum(self._piece[: self._filled])
         return np.array(self._sums, dtype="<u8")
 
     def put_rest(self, offset: int) -> None:
         """Write what still waits; the embeddings begin at ``offset``."""
         if self._written and offset != self._start:
-            raise AssertionError(f"HDF5 puts embeddings at {offset}, not at {self._start}")
-        self._put(self._pieces[0][: self._filled], offset + self._written * self._row_bytes)
+            raise StoreWriteError(
+                f"{self.path.parent}: HDF5 puts embeddings at {offset}, not at {self._start}",
+                remedy="Install the release of h5py that featstore was tested with.",
+            )
+        self._put(self._piece[: self._filled], offset + self._written * self._row_bytes)
 
     def _require_whole(self) -> None:
         if not self._whole:
@@ -126,34 +123,31 @@ class EmbeddingStream:
                 remedy="What was committed stands. Run the same command again.",
             )
 
-    def _hand_over(self) -> None:
-        """Let a thread sum and write a full piece, while the other one is filled."""
-        self._wait()
-        if self._thread is None:
-            _ = self.file  # before the thread: what is opened first is closed last
-            self._thread = self.open.enter_context(ThreadPoolExecutor(1))
-        piece, offset = self._pieces[0], self._start + self._written * self._row_bytes
-        self._going = self._thread.submit(self._sum_and_put, piece, offset)
-        self._pieces.reverse()
-        self._written += len(piece)
-        self._filled = 0
-
-    def _wait(self) -> None:
-        if self._going is not None:
-            going, self._going = self._going, None
-            going.result()
-
-    def _sum_and_put(self, piece: NDArray[np.floating[Any]], offset: int) -> None:
-        self._sum(piece)
-        self._put(piece, offset)
+    def _take(self, part: NDArray[np.floating[Any]]) -> None:
+        """Take at most a piece: fill up the one that waits; if that is not enough, write it, and let the rest wait."""
+        room = len(self._piece) - self._filled
+        first, rest = part[:room], part[room:]
+        self._piece[self._filled : self._filled + len(first)] = first
+        self._filled += len(first)
+        if not len(rest):
+            return
+        self._sum(self._piece)
+        self._put(self._piece, self._start + self._written * self._row_bytes)
+        self._written += len(self._piece)
+        self._piece[: len(rest)] = rest
+        self._filled = len(rest)
 
     def _sum(self, piece: NDArray[np.floating[Any]]) -> None:
-        content, length = piece.data.cast("B"), self.block_rows * self._row_bytes
+        content, length = _bytes(piece), self.block_rows * self._row_bytes
         self._sums.extend(xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length))
 
     def _put(self, piece: NDArray[np.floating[Any]], offset: int) -> None:
         with plain_errors(self.path):
-            write_at(self.file.descriptor, piece.data.cast("B"), offset)
+            write_at(self.file.descriptor, _bytes(piece), offset)
+
+
+def _bytes(piece: NDArray[np.floating[Any]]) -> memoryview:
+    return piece.reshape(-1).view(np.uint8).data
 
 
 def block_rows(dim: int, dtype: np.dtype[Any]) -> int:
@@ -179,7 +173,7 @@ def write_container(
     """
     from featstore.store.disk.hdf5 import Hole, lay_out  # reading needs no HDF5
 
-    target = path.resolve() if path else folder / "container"
+    target = path.resolve() if path else folder / f"a new {kind}"
     facts, columns, hole = dict(attributes), dict(datasets), None
     user_block = _user_block(facts, columns)
     with ExitStack() as stack:
@@ -189,19 +183,24 @@ def write_container(
             columns[SUMS] = stream.end()
             facts["block_rows"] = stream.block_rows
             hole = Hole(EMBEDDINGS, stream.shape, stream.dtype)
-        plain = {name: value for name, value in facts.items() if isinstance(value, (int, str))}
-        layout = lay_out(columns, {"format": FORMAT, "kind": f"featstore {kind}", **plain}, hole, user_block)
+        layout = lay_out(columns, _plain_attributes(kind, facts), hole, user_block)
         if stream:
             stream.put_rest(layout.offsets[EMBEDDINGS])
         file = stream.file if stream else stack.enter_context(draft(target))
-        text = _directory(kind, facts, columns, layout, hole, user_block)
-        entry = FileEntry(hashlib.sha256(text).hexdigest(), layout.size)
-        block = f"featstore {FORMAT} {entry.sha256} {len(text)} {user_block}\n".encode() + text
-        layout.before[: len(block)] = block
+        directory = _directory(kind, facts, columns, layout, hole, user_block)
+        entry = FileEntry(hashlib.sha256(directory).hexdigest(), layout.size)
+        line = f"featstore {FORMAT} {entry.sha256} {len(directory)} {user_block}\n".encode()
+        layout.before[: len(line) + len(directory)] = line + directory
         write_at(file.descriptor, layout.before, 0)
         write_at(file.descriptor, layout.after, layout.hole[1])
         file.keep_as(target if path else folder / entry.file)
     return entry
+
+
+def _plain_attributes(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose what other tools see as attributes of the file: whole numbers and text."""
+    plain = {name: value for name, value in facts.items() if isinstance(value, (int, str))}
+    return {"format": FORMAT, "kind": f"featstore {kind}", **plain}
 
 
 def _streamed(

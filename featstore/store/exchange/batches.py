@@ -12,10 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError
+from featstore.store.runs import run_starts
 
-__all__ = ["BOX_COLUMNS", "Batch", "Chunk", "Header", "Options", "Source", "batches_of", "unique_boxes"]
+__all__ = [
+    "BOX_COLUMNS",
+    "COUNTS",
+    "TEXTS",
+    "Batch",
+    "Chunk",
+    "Header",
+    "Options",
+    "Source",
+    "batches_of",
+    "unique_boxes",
+]
 
 BOX_COLUMNS = ("area_px", "x0", "y0", "x1", "y1")
+COUNTS = ("blob", "repeat", *BOX_COLUMNS)
+TEXTS = ("label", "split", "group")
 
 
 @dataclass(frozen=True)
@@ -142,9 +156,8 @@ def batches_of(chunks: Iterable[Chunk], path: Path) -> Iterator[Batch]:
 
 def _rows_by_image(images: NDArray[np.object_]) -> dict[str, Any]:
     """Tell the rows of each image; a slice where they stand together, as they mostly do."""
-    edges = [0, *(np.flatnonzero(images[1:] != images[:-1]) + 1).tolist(), len(images)]
     runs: dict[str, list[slice]] = {}
-    for start, stop in pairwise(edges if len(images) else []):
+    for start, stop in pairwise([*run_starts(images).tolist(), len(images)]):
         runs.setdefault(images[start], []).append(slice(start, stop))
     return {name: parts[0] if len(parts) == 1 else np.r_[*parts] for name, parts in runs.items()}
 

@@ -62,6 +62,8 @@ def export_embeddings(
 ) -> ExportReport:
     """Write embeddings with their keys, labels, splits and groups in another format, whole or not at all.
 
+    An export that is killed leaves a file or folder beside the target, ``.tmp-`` and 16 digits: delete it by hand.
+
     Parameters
     ----------
     store : Store
@@ -116,8 +118,7 @@ def _format(wanted: str, target: Path) -> str:
 
 def _require_free(store: Store, target: Path, *, overwrite: bool) -> None:
     """Refuse a target that is there, and one in the store itself."""
-    there, whole = Path(store.path).resolve(), target.resolve()
-    if whole == there or there in whole.parents:
+    if store.owns(target):
         raise StoreWriteError(f"{target}: is in the store itself", remedy="Name another place.")
     empty = target.is_dir() and not any(target.iterdir())
     if not overwrite and not empty and (target.exists() or target.is_symlink()):

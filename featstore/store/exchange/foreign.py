@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError, FeatstoreError, MissingExtraError
+from featstore.errors import DataError, FeatstoreError
+from featstore.extras import require_extra
 
-__all__ = ["BUDGET", "as_counts", "as_text", "numbers_in", "reading", "require_extra", "rows_at_a_time", "stored_type"]
+__all__ = ["BUDGET", "as_counts", "as_text", "numbers_in", "reading", "require", "rows_at_a_time", "stored_type"]
 
 BUDGET = 32 * 2**20
 """Bytes of embeddings that are read or written at a time."""
@@ -41,22 +41,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         ) from error
 
 
-def require_extra(module: str, suffix: str) -> ModuleType:
-    """Import a module that only some formats need, or say which extra brings it.
-
-    Raises
-    ------
-    MissingExtraError
-        If ``module`` can't be imported.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise MissingExtraError(
-            f"{suffix} files need {package}, which can't be imported ({error})",
-            remedy="Install the extra: in featstore's folder, pip install '.[exchange]'",
-        ) from error
+def require(module: str, kind: str) -> ModuleType:
+    """Import a module that only files of one kind need, or say which extra brings it."""
+    return require_extra(module, "exchange", f"{kind} files need")
 
 
 def rows_at_a_time(row_bytes: int, path: Path) -> int:
@@ -109,20 +96,21 @@ def as_text(values: NDArray[Any], field: str, path: Path) -> Text:
     raise DataError(f"{path}: {field} holds {values.dtype}", expected="text or whole numbers")
 
 
-def as_counts(values: NDArray[Any], field: str, path: Path, lowest: int = 0) -> NDArray[np.int32]:
-    """Read a column of whole numbers.
+def as_counts(values: NDArray[Any], field: str, path: Path) -> NDArray[np.int32]:
+    """Read a column of whole numbers; of blobs and repeats, none is below 0.
 
     Raises
     ------
     DataError
         If one is not whole, too small or too large.
     """
+    lowest = 0 if field in {"blob", "repeat"} else -(2**31)
     expected = f"whole numbers from {lowest} to {LARGEST_COUNT}"
     if values.dtype.kind not in "iu":
         raise DataError(f"{path}: {field} holds {values.dtype}", expected=expected)
-    wrong = np.flatnonzero((values < lowest) | (values > LARGEST_COUNT)) if values.size else values[:0]
+    wrong = np.argwhere((values < lowest) | (values > LARGEST_COUNT))
     if len(wrong):
-        raise DataError(f"{path}: {field} is {values[wrong[0]]} in row {wrong[0]}", expected=expected)
+        raise DataError(f"{path}: {field} is {values[tuple(wrong[0])]} in row {wrong[0][0]}", expected=expected)
     return values.astype(np.int32)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from featstore.errors import DataError, SettingError, StoreNotFoundError
 from featstore.recipe import fingerprint
-from featstore.store.exchange.batches import Batch, Header, Options, Source
+from featstore.store.create import create_store
+from featstore.store.exchange.batches import TEXTS, Batch, Header, Options, Source
 from featstore.store.exchange.reader import Reader
+from featstore.store.exchange.selection import Progress
 from featstore.store.exchange.sources import find_sources
 from featstore.store.reader import open_store
-from featstore.store.writer import StoreWriter, create_store
+from featstore.store.writer import StoreWriter
 
 __all__ = ["ImportReport", "import_embeddings"]
 
-FIELDS = ("embeddings", "image", "blob", "repeat", "label", "split", "group")
-
-Progress = Callable[[int, int], None]
+FIELDS = ("embeddings", "image", "blob", "repeat", *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -97,62 +97,73 @@ def import_embeddings(
 
     Raises
     ------
+    SettingError
+        If there is no such format, field or type, or ``tile_px`` is below 1.
     DataError
         If a file can't be used; the message names it. Nothing is imported then.
     RecipeMismatchError
         If the store there has another recipe.
     """
-    options = _options(columns, tile_px)
+    options = _options(columns, tile_px, dtype)
     chosen, found = find_sources([sources] if isinstance(sources, (str, Path)) else sources, format)
     with Reader(chosen.name) as reader:
         headers = [reader.header(source, options) for source in found]
         header = _agreed(found, headers, encoder)
         recipe = _kept(header, found[0]) if keep_recipe else _recipe(header, encoder)
-        known = _Known(split)
         stored = dtype or _type(Path(target), headers)
-        with create_store(target, recipe, header.dim, dtype=stored, operation="import") as writer:
+        with _naming(found[0].path):
+            writer = create_store(target, recipe, header.dim, dtype=stored, operation="import")
+        with writer:
             writer.how = {"import": {"format": chosen.name, "files": len(found)}}
-            known.there = writer.images
-            rows = sum(one.rows for one in headers)
+            done, rows = _Import(writer, split), sum(one.rows for one in headers)
             for source in found:
                 for batch in reader.read(source, options):
-                    _add(writer, batch, known, source)
+                    done.add(batch, source)
                     if progress:
-                        progress(known.embeddings, rows)
+                        progress(done.embeddings, rows)
             with _naming(", ".join(str(source.path) for source in found[:3])):
                 version = writer.commit()
-    return ImportReport(
-        Path(target),
-        version,
-        fingerprint(recipe),
-        chosen.name,
-        len(found),
-        len(known.said),
-        known.embeddings,
-        header.dim,
-    )
+    counts = (len(found), len(done.said), done.embeddings, header.dim)
+    return ImportReport(Path(target), version, fingerprint(recipe), chosen.name, *counts)
 
 
 @dataclass
-class _Known:
-    """What was said of images so far, and how many embeddings of each were numbered."""
+class _Import:
+    """An import that is going on: what was said of images so far, and how many embeddings of each were numbered."""
 
+    writer: StoreWriter
     split: str | None
-    there: Container[str] = ()
     embeddings: int = 0
     said: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     numbered: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def add(self, batch: Batch, source: Source) -> None:
+        """Add the rows of a batch to the store."""
+        with _naming(source.path):
+            blobs, repeats = self.keys(batch)
+            label, split, group = self.facts(batch)
+            self.writer.add(
+                batch.image,
+                blobs,
+                repeats,
+                batch.embeddings,
+                label=label,
+                split=split,
+                group=group,
+                boxes=() if batch.boxes is None else batch.boxes,
+            )
+        self.embeddings += len(blobs)
 
     def facts(self, batch: Batch) -> tuple[str | None, ...]:
         """Tell label, split and group of a batch's image, unless files contradict each other; None changes nothing."""
         said = (batch.label, batch.split, batch.group)
         first = self.said.setdefault(batch.image, said)
         if said != first:
-            pairs = zip(("label", "split", "group"), first, said, strict=True)
+            pairs = zip(TEXTS, first, said, strict=True)
             name, one, other = next(pair for pair in pairs if pair[1] != pair[2])
             raise DataError(f"{name} of image {batch.image!r} is {one!r} in one row and {other!r} in another")
         label, split, group = said
-        if not split and batch.image not in self.there:
+        if not split and batch.image not in self.writer.images:
             split = self.split or ("train" if label else "test")
         return label or None, split or None, group or None
 
@@ -170,15 +181,6 @@ class _Known:
         return blobs, repeats
 
 
-def _add(writer: StoreWriter, batch: Batch, known: _Known, source: Source) -> None:
-    with _naming(source.path):
-        blobs, repeats = known.keys(batch)
-        label, split, group = known.facts(batch)
-        boxes = () if batch.boxes is None else batch.boxes
-        writer.add(batch.image, blobs, repeats, batch.embeddings, label=label, split=split, group=group, boxes=boxes)
-    known.embeddings += len(blobs)
-
-
 @contextmanager
 def _naming(where: str | Path) -> Iterator[None]:
     """Put the file's name before what a store says of its rows."""
@@ -188,12 +190,14 @@ def _naming(where: str | Path) -> Iterator[None]:
         raise DataError(f"{where}: {error.found}", expected=error.expected, remedy=error.remedy) from error
 
 
-def _options(columns: Mapping[str, str] | None, tile_px: int | None) -> Options:
+def _options(columns: Mapping[str, str] | None, tile_px: int | None, dtype: str | None) -> Options:
     unknown = sorted(set(columns or {}) - set(FIELDS))
     if unknown:
         raise SettingError(f"no field {unknown[0]!r}", expected=", ".join(FIELDS))
     if tile_px is not None and tile_px < 1:
         raise SettingError(f"tile_px is {tile_px}", expected="1 or more")
+    if dtype not in {None, "float32", "float16"}:
+        raise SettingError(f"dtype is {dtype!r}", expected="float32 or float16")
     return Options(dict(columns or {}), tile_px)
 
 

@@ -12,21 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError
-from featstore.store.exchange.batches import BOX_COLUMNS, Batch, Chunk, Header, Options, Source, batches_of
-from featstore.store.exchange.foreign import as_counts, as_text, require_extra, stored_type
+from featstore.store.exchange.batches import COUNTS, TEXTS, Batch, Chunk, Header, Options, Source, batches_of
+from featstore.store.exchange.foreign import as_counts, as_text, require, stored_type
 from featstore.store.exchange.hdf5 import Rows, child, open_foreign, rows_of
 
 __all__ = ["read_h5ad", "read_h5ad_header"]
 
 KIND = "an .h5ad file"
-COUNTS = ("blob", "repeat", *BOX_COLUMNS)
-TEXTS = ("label", "split", "group")
 NOTE = "uns/featstore"
 
 
 def read_h5ad_header(source: Source, options: Options) -> Header:
     """Read shape and type of the embeddings."""
-    require_extra("anndata", ".h5ad")
+    require("anndata", ".h5ad")
     with open_foreign(source.path, KIND) as file:
         rows = _embeddings(file, source.path, options)
         obs = child(file, "obs", source.path)
@@ -47,7 +45,7 @@ def _chunks(path: Path, options: Options) -> Iterator[Chunk]:
         for name in COUNTS:
             values = _column(file, options.name(name), path)
             if values is not None:
-                counts[name] = as_counts(_plain(values), name, path, -(2**31) if name in BOX_COLUMNS else 0)
+                counts[name] = as_counts(_plain(values), name, path)
         for name in TEXTS:
             values = _column(file, options.name(name), path)
             if values is not None:
@@ -99,14 +97,14 @@ def _column(file: h5py.File, name: str, path: Path) -> Any:
     found = child(file, f"obs/{name}", path)
     if isinstance(found, h5py.Group) and any(isinstance(child(found, part, path), h5py.Group) for part in found):
         raise DataError(f"{path}: obs/{name} is no column", expected="text or whole numbers")
-    return None if found is None else require_extra("anndata.io", ".h5ad").read_elem(found)
+    return None if found is None else require("anndata.io", ".h5ad").read_elem(found)
 
 
 def _plain(values: Any) -> NDArray[Any]:
     """Turn a categorical, a nullable or a plain column into an array, missing values into None."""
     if isinstance(values, np.ndarray):
         return values
-    pandas = require_extra("pandas", ".h5ad")
+    pandas = require("pandas", ".h5ad")
     column = pandas.Series(values)
     if pandas.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
         return np.asarray(column.to_numpy(dtype=np.int64))
@@ -123,5 +121,5 @@ def _recipe(file: h5py.File, path: Path) -> dict[str, Any] | None:
     note = child(file, NOTE, path)
     if not isinstance(note, h5py.Dataset) or note.shape != ():
         return None
-    recipe = json.loads(require_extra("anndata.io", ".h5ad").read_elem(note)).get("recipe")
+    recipe = json.loads(require("anndata.io", ".h5ad").read_elem(note)).get("recipe")
     return dict(recipe) if recipe else None

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError
-from featstore.store.exchange.batches import BOX_COLUMNS, Batch, Chunk, Header, Options, Source, batches_of
+from featstore.store.exchange.batches import COUNTS, TEXTS, Batch, Chunk, Header, Options, Source, batches_of
 from featstore.store.exchange.foreign import (
     as_counts,
     as_text,
@@ -30,8 +30,6 @@ from featstore.store.exchange.foreign import (
 __all__ = ["read_npz", "read_npz_header"]
 
 KIND = "an .npz file"
-COUNTS = ("blob", "repeat", *BOX_COLUMNS)
-TEXTS = ("label", "split", "group")
 NOTE = "featstore"
 _LONGEST_NOTE = 2**24
 
@@ -82,15 +80,11 @@ def _chunks(path: Path, options: Options) -> Iterator[Chunk]:
             yield Chunk(
                 columns["embeddings"],
                 as_text(columns["image"], "image", path),
-                {name: _count(columns[name], name, path) for name in COUNTS if name in columns},
+                {name: as_counts(columns[name], name, path) for name in COUNTS if name in columns},
                 {name: as_text(columns[name], name, path) for name in TEXTS if name in columns},
             )
         for member in members.values():
             member.stream.read(1)  # reaching the end checks the checksum
-
-
-def _count(values: NDArray[Any], name: str, path: Path) -> NDArray[np.int32]:
-    return as_counts(values, name, path, lowest=-(2**31) if name in BOX_COLUMNS else 0)
 
 
 def _open_members(archive: ZipFile, stack: ExitStack, path: Path, options: Options) -> dict[str, _Member]:

@@ -14,13 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError
-from featstore.store.exchange.batches import BOX_COLUMNS, Batch, Chunk, Header, Options, Source, batches_of
+from featstore.store.exchange.batches import (
+    BOX_COLUMNS,
+    COUNTS,
+    TEXTS,
+    Batch,
+    Chunk,
+    Header,
+    Options,
+    Source,
+    batches_of,
+)
 from featstore.store.exchange.foreign import (
     as_counts,
     as_text,
     numbers_in,
     reading,
-    require_extra,
+    require,
     rows_at_a_time,
     stored_type,
 )
@@ -28,8 +38,6 @@ from featstore.store.exchange.foreign import (
 __all__ = ["read_parquet", "read_parquet_header"]
 
 KIND = "a Parquet table"
-COUNTS = ("blob", "repeat", *BOX_COLUMNS)
-TEXTS = ("label", "split", "group")
 NOTE = b"featstore"
 # Pages are read when their rows are wanted: otherwise pyarrow reads ahead, up to the whole file.
 _READING = {"page_checksum_verification": True, "pre_buffer": False, "buffer_size": 2**20}
@@ -77,7 +85,7 @@ def _chunks(path: Path, options: Options) -> Iterator[Chunk]:
 
 @contextmanager
 def _open(path: Path, options: Options) -> Iterator[_Table]:
-    parquet = require_extra("pyarrow.parquet", "Parquet")
+    parquet = require("pyarrow.parquet", "Parquet")
     with reading(path, KIND), parquet.ParquetFile(path, **_READING) as file:
         yield _look(file, path, options)
 
@@ -106,7 +114,7 @@ def _look(file: Any, path: Path, options: Options) -> _Table:
 
 def _numbered(schema: Any, path: Path) -> list[str]:
     """Find the columns e0, e1, ... of floating-point numbers, whatever the word before the number."""
-    arrow = require_extra("pyarrow", "Parquet")
+    arrow = require("pyarrow", "Parquet")
     found: dict[str, set[int]] = {}
     for column in schema:
         match = _NUMBERED.fullmatch(column.name)
@@ -123,7 +131,7 @@ def _numbered(schema: Any, path: Path) -> list[str]:
 
 def _length(file: Any, name: str, kind: Any, path: Path) -> int:
     """Tell the length of the lists in a column: that of the type, or of the first list."""
-    arrow = require_extra("pyarrow", "Parquet")
+    arrow = require("pyarrow", "Parquet")
     if arrow.types.is_fixed_size_list(kind):
         return int(kind.list_size)
     if not (arrow.types.is_list(kind) or arrow.types.is_large_list(kind)):
@@ -159,7 +167,7 @@ def _count(batch: Any, name: str, table: _Table, path: Path) -> NDArray[np.int32
         column = column.fill_null(0)
     if column.null_count:
         raise DataError(f"{path}: {name} is missing in a row", expected="a whole number in every row")
-    return as_counts(column.to_numpy(zero_copy_only=False), name, path, -(2**31) if name in BOX_COLUMNS else 0)
+    return as_counts(column.to_numpy(zero_copy_only=False), name, path)
 
 
 def _text(batch: Any, name: str, path: Path, *, required: bool = False) -> NDArray[np.object_]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError
-from featstore.store.exchange.batches import Batch, Header, Options, Source, unique_boxes
+from featstore.store.exchange.batches import TEXTS, Batch, Header, Options, Source, unique_boxes
 from featstore.store.exchange.foreign import as_counts, stored_type
 from featstore.store.exchange.hdf5 import Rows, child, open_foreign, rows_of
 from featstore.store.exchange.tiles import Tiling, tiling_of
@@ -67,7 +67,7 @@ def read_slide(source: Source, options: Options) -> Iterator[Batch]:
     with open_foreign(source.path) as file:
         slide = _look(file, source.path, options)
         image = str(slide.note.get("image") or source.image)
-        texts = {name: str(slide.note.get(name, "")) for name in ("label", "split", "group")}
+        texts = {name: str(slide.note.get(name, "")) for name in TEXTS}
         for start, embeddings in slide.rows.chunks():
             piece = slice(start, start + len(embeddings))
             blobs = slide.own["blob"][piece] if slide.own else np.arange(start, piece.stop, dtype=np.int32)
@@ -127,7 +127,7 @@ def _own(file: h5py.File, rows: Rows, path: Path) -> tuple[dict[str, NDArray[np.
         dataset = child(file, name, path)
         if not isinstance(dataset, h5py.Dataset) or dataset.shape != (rows.shape[0], *columns):
             raise DataError(f"{path}: {name} does not fit its {rows.shape[0]} embeddings")
-        own[name] = as_counts(dataset[()], name, path, lowest=-(2**31) if name == "boxes" else 0)
+        own[name] = as_counts(dataset[()], name, path)
     return own, dict(json.loads(note[()]))
 
 

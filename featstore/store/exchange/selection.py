@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from featstore.errors import DataError, SettingError
 from featstore.recipe import canonical_json
-from featstore.store.exchange.batches import BOX_COLUMNS
+from featstore.store.exchange.batches import BOX_COLUMNS, TEXTS
 from featstore.store.exchange.foreign import BUDGET
 from featstore.store.images import ImageRow
+from featstore.store.keys import number_images
 from featstore.store.reader import Store
+from featstore.store.runs import pieces, run_numbers, run_starts
 
 __all__ = ["Progress", "Selection", "select"]
 
@@ -55,9 +57,8 @@ class Selection:
     def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Read embeddings, as many at a time as memory is set aside for."""
         stop = len(self) if stop is None else stop
-        step = max(1, BUDGET // (4 * self.store.dim))
-        for first in range(start, stop, step):
-            piece = slice(first, min(stop, first + step))
+        for part in pieces(stop - start, 4 * self.store.dim, BUDGET):
+            piece = slice(start + part.start, start + part.stop)
             yield piece, self.store.take(self.rows[piece])
             if self.progress:
                 self.progress(piece.stop, len(self))
@@ -68,8 +69,12 @@ class Selection:
 
     def texts(self) -> dict[str, NDArray[np.str_]]:
         """Tell label, split and group of the images."""
-        fields = ("label", "split", "group")
-        return {name: np.array([getattr(row, name) for row in self.images], dtype=np.str_) for name in fields}
+        return {name: np.array([getattr(row, name) for row in self.images], dtype=np.str_) for name in TEXTS}
+
+    def counts(self) -> dict[str, NDArray[np.int32]]:
+        """Tell blob and repeat of each row, and the columns of its box where boxes are known."""
+        boxes = {} if self.boxes is None else dict(zip(BOX_COLUMNS, self.boxes.T, strict=True))
+        return {"blob": self.blob, "repeat": self.repeat, **boxes}
 
     def by_image(self) -> Iterator[tuple[ImageRow, int, int]]:
         """Go through the images with their first row and the one behind their last."""
@@ -105,26 +110,18 @@ def select(store: Store, repeats: int | None, split: str, progress: Progress | N
     if repeats is not None and repeats < 0:
         raise SettingError(f"{repeats} repeats", expected="0 or more")
     usable, keys = store.usable(split), store.keys
-    names, code = _coded(keys["image"])
-    wanted = np.array([name in usable for name in names], dtype=np.bool_)
-    keep = wanted[code] if len(names) else np.zeros(0, dtype=np.bool_)
+    names, code = number_images(keys)
+    keep = np.array([name in usable for name in names.tolist()], dtype=np.bool_)[code]
     if repeats is not None:
         keep &= keys["repeat"] <= repeats
     rows = np.flatnonzero(keep)
     if not len(rows):
         raise DataError(f"{store.path}: no embeddings in split {split!r}", expected="something to export")
-    images = [usable[name] for name in names if name in usable]
-    blob, repeat = (keys[name][rows].astype(np.int32) for name in ("blob", "repeat"))
-    code = (np.cumsum(wanted) - 1)[code[rows]].astype(np.int32)
-    return Selection(store, rows, images, code, blob, repeat, _boxes(store, images, code, blob), progress)
-
-
-def _coded(images: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int32]]:
-    """Name each run of equal names once, and number the runs: keys are sorted by image."""
-    if not len(images):
-        return [], np.zeros(0, dtype=np.int32)
-    first = np.append(True, images[1:] != images[:-1])
-    return images[first].tolist(), (np.cumsum(first) - 1).astype(np.int32)
+    starts = run_starts(code[rows])
+    images = [usable[name] for name in names[code[rows][starts]].tolist()]
+    image = run_numbers(starts, len(rows)).astype(np.int32)
+    blob, repeat = (keys[name][rows] for name in ("blob", "repeat"))
+    return Selection(store, rows, images, image, blob, repeat, _boxes(store, images, image, blob), progress)
 
 
 def _boxes(
@@ -132,9 +129,9 @@ def _boxes(
 ) -> NDArray[np.int32] | None:
     """Find the box of each row's blob."""
     known = store.blobs
-    names, numbered = _coded(known["image"])
+    names, numbered = number_images(known)
     place = {row.image: number for number, row in enumerate(images)}
-    where = np.array([place.get(name, -1) for name in [*names, ""]], dtype=np.int64)[numbered]
+    where = np.array([place.get(name, -1) for name in names.tolist()], dtype=np.int64)[numbered]
     known, where = known[where >= 0], where[where >= 0]
     if not len(known):
         return None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from featstore.errors import FeatstoreError, MissingExtraError
-from featstore.store.exchange.batches import Batch, Options, Source
+from featstore.store.exchange.batches import TEXTS, Batch, Options, Source
 from featstore.store.exchange.foreign import reading
 from featstore.store.exchange.sources import FORMATS, Format
 from featstore.store.exchange.wire import send
@@ -62,7 +62,7 @@ def _answer(answers: BinaryIO, chosen: Format, request: dict[str, Any], source: 
 
 
 def _send_batch(answers: BinaryIO, batch: Batch) -> None:
-    facts = {name: getattr(batch, name) for name in ("image", "label", "split", "group")}
+    facts = {name: getattr(batch, name) for name in ("image", *TEXTS)}
     arrays = {name: getattr(batch, name) for name in ("embeddings", "blob", "repeat", "boxes")}
     send(answers, "batch", facts, arrays)
 

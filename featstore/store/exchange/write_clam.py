@@ -101,6 +101,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def _put_in_place(folder: Path, target: Path) -> None:
+    """Give the folder its name; a kill between two renames leaves what was there under a temporary name."""
     if not target.exists():
         folder.rename(target)
         return

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.store.exchange.batches import BOX_COLUMNS
-from featstore.store.exchange.foreign import require_extra
+from featstore.store.exchange.foreign import require
 from featstore.store.exchange.hdf5 import create_foreign
 from featstore.store.exchange.selection import Selection
 
@@ -18,8 +17,8 @@ __all__ = ["write_h5ad"]
 
 def write_h5ad(selection: Selection, path: Path) -> None:
     """Write embeddings as X; keys, label, split and group as obs; recipe, fingerprint and version as uns."""
-    anndata, io = require_extra("anndata", ".h5ad"), require_extra("anndata.io", ".h5ad")
-    pandas = require_extra("pandas", ".h5ad")
+    anndata, io = require("anndata", ".h5ad"), require("anndata.io", ".h5ad")
+    pandas = require("pandas", ".h5ad")
     dim = selection.store.dim
     names = pandas.Index([f"e{number}" for number in range(dim)], dtype=object)
     around = anndata.AnnData(
@@ -40,12 +39,10 @@ def _observations(selection: Selection, pandas: Any) -> Any:
     """Make the table of observations; what no image has is left out."""
     names, code = selection.names(), selection.code
     columns = {"image": pandas.Categorical.from_codes(code, names.astype(object))}
-    columns |= {"blob": selection.blob, "repeat": selection.repeat}
+    columns |= selection.counts()
     for name, values in selection.texts().items():
         if (values != "").any():
             columns[name] = _categorical(values, code, pandas)
-    if selection.boxes is not None:
-        columns |= dict(zip(BOX_COLUMNS, selection.boxes.T, strict=True))
     keys = zip(names[code].tolist(), selection.blob.tolist(), selection.repeat.tolist(), strict=True)
     index = pandas.Index([f"{image}:{blob}:{repeat}" for image, blob, repeat in keys], dtype=object)
     return pandas.DataFrame(columns, index=index)

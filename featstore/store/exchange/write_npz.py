@@ -10,7 +10,6 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.store.exchange.batches import BOX_COLUMNS
 from featstore.store.exchange.selection import Selection
 
 __all__ = ["write_npz"]
@@ -25,10 +24,7 @@ def write_npz(selection: Selection, path: Path) -> None:
         for name, values in {"image": selection.names(), **selection.texts()}.items():
             pieces = (values[selection.code[start : start + 2**16]] for start in range(0, n, 2**16))
             _write(archive, name, (n,), values.dtype, pieces)
-        columns = {"blob": selection.blob, "repeat": selection.repeat}
-        if selection.boxes is not None:
-            columns |= dict(zip(BOX_COLUMNS, selection.boxes.T, strict=True))
-        for name, counts in columns.items():
+        for name, counts in selection.counts().items():
             _write(archive, name, (n,), np.dtype("<i4"), [counts])
         note = np.array(selection.note())
         _write(archive, "featstore", (), note.dtype, [note])

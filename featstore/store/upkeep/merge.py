@@ -17,12 +17,13 @@ from featstore.store.disk.versions import SEGMENTS, require_recipe, version_numb
 from featstore.store.images import ImageRow
 from featstore.store.index import read_rows
 from featstore.store.reader import Store, open_store
+from featstore.store.runs import pieces
 from featstore.store.upkeep.rewrite import Stored, write_segments
 
 __all__ = ["Merge", "merge"]
 
 _SHOWN = 5
-_CHUNK_ROWS = 4096
+_CHUNK_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def merge(sources: Sequence[str | Path], target: str | Path, *, prefer: str | No
 
     Raises
     ------
+    SettingError
+        If there are no sources, or ``prefer`` is another word.
     RecipeMismatchError
         If recipes differ.
     DataError
@@ -67,9 +70,7 @@ def merge(sources: Sequence[str | Path], target: str | Path, *, prefer: str | No
     """
     if prefer not in {None, "first", "last"} or not sources:
         raise SettingError(f"{len(sources)} stores, prefer {prefer!r}", expected="stores, and first, last or None")
-    stores = [open_store(source) for source in sources]
-    for store in stores[1:]:
-        require_recipe(stores[0].state, store.state)
+    stores = _opened(sources)
     place = Path(target)
     if version_numbers(place):
         raise StoreFormatError(f"{place}: a store already", expected="the name of a store to make")
@@ -77,19 +78,39 @@ def merge(sources: Sequence[str | Path], target: str | Path, *, prefer: str | No
     ordered = stores[::-1] if prefer == "last" else stores
     rows, conflicts = _merged_rows(ordered)
     rows = _in_order(rows, stores)
-    parts = [store.state.read_segments() for store in ordered]
-    segments = [segment for part in parts for segment in part]
-    source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    stored = Stored.of(segments, ImageTable.from_rows(list(rows.values())), base.dim, base.dtype)
-    conflicts += _unequal(stored, source)
+    stored, source = _all_rows(ordered, ImageTable.from_rows(list(rows.values())))
+    conflicts += _unequal(stored, source, ordered)
     if conflicts and prefer is None:
-        shown = "; ".join(conflicts[:_SHOWN]) + (f"; and {len(conflicts) - _SHOWN} more" * (len(conflicts) > _SHOWN))
-        raise DataError(f"the stores disagree: {shown}", remedy="Say which is right: --prefer first, or last.")
+        raise _disagreement(conflicts)
     new = write_segments(place / SEGMENTS, stored, np.arange(len(stored.index)), base.fingerprint)
     how = {"sources": [{"store": store.path.name, "version": store.version} for store in stores], "prefer": prefer}
     edits = {name: partial(_become, row) for name, row in rows.items()}
-    version = commit(base, Change("merge", tuple(new), edits, how)).number
+    version = commit(base, Change("merge", tuple(new), edits, how), rebase=False).number
     return Merge(version, len(rows), len(stored.index), conflicts)
+
+
+def _opened(sources: Sequence[str | Path]) -> list[Store]:
+    """Open stores, which must be of one recipe."""
+    stores = [open_store(source) for source in sources]
+    for store in stores[1:]:
+        require_recipe(stores[0].state, store.state)
+    return stores
+
+
+def _all_rows(stores: Sequence[Store], images: ImageTable) -> tuple[Stored, NDArray[np.intp]]:
+    """Index the rows of all stores, the first store being right, and tell the store of each segment."""
+    parts = [store.state.read_segments() for store in stores]
+    segments = [segment for part in parts for segment in part]
+    source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return Stored.of(segments, images, stores[0].dim, stores[0].dtype), source
+
+
+def _disagreement(conflicts: Sequence[str]) -> DataError:
+    more = f"; and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
+    return DataError(
+        f"the stores disagree: {'; '.join(conflicts[:_SHOWN])}{more}",
+        remedy="Say which is right: --prefer first, or last.",
+    )
 
 
 def _merged_rows(stores: Sequence[Store]) -> tuple[dict[str, ImageRow], list[str]]:
@@ -102,7 +123,7 @@ def _merged_rows(stores: Sequence[Store]) -> tuple[dict[str, ImageRow], list[str
                 rows[row.image] = row
                 continue
             first = rows[row.image]
-            conflicts.extend(_disagreements(first, row))
+            conflicts.extend(f"{store.path}: {found}" for found in _disagreements(first, row))
             rows[row.image] = _filled(first, row)
     return rows, conflicts
 
@@ -113,7 +134,7 @@ def _disagreements(first: ImageRow, second: ImageRow) -> Iterator[str]:
     for name in ("label", "split", "group"):
         one, other = getattr(first, name), getattr(second, name)
         if one and other and one != other:
-            yield f"{first.image!r} has {name} {one!r} and {other!r}"
+            yield f"{first.image!r} has {name} {other!r}, not {one!r}"
 
 
 def _filled(first: ImageRow, second: ImageRow) -> ImageRow:
@@ -133,23 +154,23 @@ def _in_order(rows: dict[str, ImageRow], stores: Sequence[Store]) -> dict[str, I
     return {name: replace(rows[name], position=place) for place, name in enumerate(order)}
 
 
-def _unequal(stored: Stored, source: NDArray[np.intp]) -> list[str]:
-    """Name keys that two sources computed from the same content with unequal results.
+def _unequal(stored: Stored, source: NDArray[np.intp], stores: Sequence[Store]) -> list[str]:
+    """Name keys that two stores computed from the same content with unequal results.
 
-    Within a source its first row of a key counts, and no other is looked at.
+    Within a store its first row of a key counts, and no other is looked at.
     """
     index, again = stored.index, stored.index.again
     origin = source[again[:, 1]]
     _, first = np.unique(np.stack([again[:, 0], origin]), axis=1, return_index=True)
     again = again[np.sort(first[origin[first] != source[index.file[again[first, 0]]]])]
     named = []
-    for start in range(0, len(again), _CHUNK_ROWS):
-        part = again[start : start + _CHUNK_ROWS]
+    for piece in pieces(len(again), stored.row_bytes, _CHUNK_BYTES):
+        part = again[piece]
         kept = index.gather(part[:, 0], stored.dim, stored.dtype)
         other = read_rows(index.files, part[:, 1], part[:, 2], stored.dim, stored.dtype)
-        for place in part[(kept != other).any(axis=1), 0].tolist():
+        for place, file, _ in part[(kept != other).any(axis=1)].tolist():
             key = (index.names[index.image[place]], int(index.blob[place]), int(index.repeat[place]))
-            named.append(f"embedding {key} differs")
+            named.append(f"{stores[source[file]].path}: embedding {key} differs")
     return named
 
 

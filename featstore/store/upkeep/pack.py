@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from featstore.errors import DataError, SettingError, StoreWriteError
 from featstore.recipe import canonical_json
 from featstore.store.disk.columns import ImageTable, encoded
 from featstore.store.disk.files import check_target
+from featstore.store.disk.segments import SegmentRows
 from featstore.store.disk.writing import write_container
 from featstore.store.images import SPLITS
 from featstore.store.reader import Store
@@ -22,7 +22,8 @@ __all__ = ["pack"]
 def pack(store: Store, target: str | Path, *, repeats: int | None = None, split: str = "all") -> int:
     """Write the version of a store that was opened as one HDF5 file, which `open_store` opens.
 
-    Embeddings pass through memory a few at a time.
+    Embeddings pass through memory a few at a time. Until the file is whole it stands beside the target as ``.tmp-``
+    and 16 digits. A pack that is killed leaves that file: delete it by hand.
 
     Parameters
     ----------
@@ -41,27 +42,24 @@ def pack(store: Store, target: str | Path, *, repeats: int | None = None, split:
 
     Raises
     ------
+    SettingError
+        If there is no such split, or ``repeats`` is below 0.
     DataError
-        If there would be none.
+        If there would be no embeddings in it.
+    StoreFormatError
+        If a row of the store can't be read.
     StoreWriteError
-        If it can't be written.
+        If it can't be written; what was there stays as it was.
     """
     path, state = Path(target), store.state
     if split not in {*SPLITS, "all"} or (repeats is not None and repeats < 0):
         raise SettingError(f"split {split!r}, {repeats} repeats", expected="train, test or all, and 0 or more")
-    check_target(path)
-    inside = path.resolve().is_relative_to(store.path.resolve())
-    if inside or (path.exists() and not path.is_file()):
-        raise StoreWriteError(f"{path}: within the store itself, or no file", remedy="Name another place with --out.")
+    _check_place(path, store)
     kept = [row for row in state.images.values() if split in {"all", row.split}]
     stored = Stored.of(state.read_segments(), ImageTable.from_rows(kept), state.dim, state.dtype)
-    index, places = stored.index, stored.places()
-    chosen = np.arange(len(index)) if repeats is None else np.flatnonzero(index.repeat <= repeats)
-    if not len(chosen):
+    rows = _rows(stored, repeats)
+    if not len(rows.image):
         raise DataError(f"{store.path}: no embeddings to pack", expected="some, in the split asked for")
-    blobs = stored.blobs.copy()
-    blobs[:, 0] = places[blobs[:, 0]]
-    rows = replace(stored.segment(chosen), image=places[index.image[chosen]], blobs=blobs)
     recipe = canonical_json(dict(state.recipe))
     log = {**state.log, "version": state.number, "packed": {"repeats": repeats, "split": split}}
     write_container(
@@ -72,4 +70,22 @@ def pack(store: Store, target: str | Path, *, repeats: int | None = None, split:
         rows.embeddings,
         path=path,
     )
-    return len(chosen)
+    return len(rows.image)
+
+
+def _check_place(path: Path, store: Store) -> None:
+    check_target(path)
+    if store.owns(path):
+        raise StoreWriteError(f"{path}: is in the store itself", remedy="Name another place with --out.")
+    if path.exists() and not path.is_file():
+        raise StoreWriteError(f"{path}: no file", remedy="Name another place with --out.")
+
+
+def _rows(stored: Stored, repeats: int | None) -> SegmentRows:
+    """Lay out rows up to a repeat; other than in a segment, ``image`` counts within the image table."""
+    index, places = stored.index, stored.index.places_in(stored.images).astype(np.int32)
+    chosen = np.arange(len(index)) if repeats is None else np.flatnonzero(index.repeat <= repeats)
+    blobs = stored.blobs.copy()
+    blobs[:, 0] = places[blobs[:, 0]]
+    image, blob, repeat = (column[chosen] for column in (index.image, index.blob, index.repeat))
+    return SegmentRows(stored.embeddings(chosen), places[image], blob, repeat, [], blobs)

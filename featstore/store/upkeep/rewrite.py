@@ -43,9 +43,14 @@ class Stored:
         """Size of an embedding."""
         return self.dim * self.dtype.itemsize
 
-    def places(self) -> NDArray[np.int32]:
-        """Place in the image table of each image that has rows."""
-        return np.array([self.images.places[name] for name in self.index.encoded], dtype=np.int32)
+    @property
+    def segment_rows(self) -> int:
+        """How many rows go into a segment of the usual size."""
+        return max(1, SEGMENT_BYTES // self.row_bytes)
+
+    def segments_of(self, count: int) -> int:
+        """Tell how many segments so many rows make."""
+        return -(-count // self.segment_rows)
 
     def embeddings(self, rows: NDArray[np.intp]) -> EmbeddingRows:
         """Embeddings of rows, read a chunk at a time while they are written."""
@@ -85,8 +90,7 @@ def write_segments(
         If a row can't be read or a segment not be written.
     """
     make_folder(folder)
-    step = max(1, SEGMENT_BYTES // stored.row_bytes)
-    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
-    with_boxes = [boxed, *(_NONE for _ in parts)]
-    segments = (stored.segment(part, also) for part, also in zip(parts, with_boxes, strict=False))
-    return [write_segment(folder, segment, fingerprint) for segment in segments]
+    step = stored.segment_rows
+    starts = range(0, len(rows), step)
+    parts = (stored.segment(rows[start : start + step], _NONE if start else boxed) for start in starts)
+    return [write_segment(folder, part, fingerprint) for part in parts]

@@ -11,26 +11,19 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featstore.errors import SettingError
-from featstore.store.disk.commits import Change, commit
 from featstore.store.disk.files import TEMPORARY, remove
-from featstore.store.disk.segments import SEGMENT_BYTES, Segment, SegmentEntry
 from featstore.store.disk.tables import FOLDER as TABLES
 from featstore.store.disk.tables import read_table
 from featstore.store.disk.versions import (
     FOLDERS,
     SEGMENTS,
     VERSIONS,
-    Version,
     read_version,
     version_numbers,
     version_path,
 )
-from featstore.store.index import KeyIndex
-from featstore.store.upkeep.rewrite import Stored, write_segments
+from featstore.store.upkeep.compaction import compact as write_anew
 
 __all__ = ["GRACE_S", "Vacuum", "vacuum"]
 
@@ -89,6 +82,7 @@ def vacuum(
         Do it; by default only tell what would be done.
     grace_s : float
         What is younger stays, in seconds: a writer may be about to commit it. A version is as old as the one after it.
+        With less than an hour, a writer that is about to commit may lose its work: what it had not committed yet.
     keep_versions : int, optional
         Versions to keep, the newest first; all by default.
     compact : bool
@@ -112,7 +106,7 @@ def vacuum(
     newest = read_version(store)
     done = Vacuum(apply, newest.number, len(newest.segments), len(newest.segments))
     if compact:
-        done.segments, done.version = _compact(newest, apply=apply)
+        done.segments, done.version = write_anew(newest, apply=apply)
     before = time.time() - grace_s
     numbers = version_numbers(store)
     done.versions = _expired(store, numbers, keep_versions or len(numbers), before)
@@ -148,40 +142,6 @@ def _seen(paths: Iterable[Path]) -> Iterator[_Seen]:
         with suppress(FileNotFoundError):
             facts = path.stat(follow_symlinks=False)
             yield _Seen(path, facts.st_mtime, facts.st_size, facts.st_ino)
-
-
-def _compact(newest: Version, *, apply: bool) -> tuple[int, int]:
-    """Write segments that are worth it anew; return the number of segments and the version then."""
-    entries = newest.segments
-    segments = newest.read_segments()
-    stored = Stored.of(segments, newest.images, newest.dim, newest.dtype)
-    live = np.bincount(stored.index.file, minlength=len(entries))
-    chosen = _worth_it(entries, live)
-    rows = np.flatnonzero(np.isin(stored.index.file, chosen))
-    needed = -(-len(rows) * stored.row_bytes // SEGMENT_BYTES)
-    smaller = 2 * len(rows) < sum(entries[number].rows for number in chosen)
-    boxed = _with_boxes([segments[number] for number in chosen], stored.index)
-    if not chosen or (needed >= len(chosen) and not smaller) or (len(boxed) and not len(rows)):
-        return len(entries), newest.number
-    if not apply:
-        return len(entries) - len(chosen) + needed, newest.number
-    new = write_segments(newest.store / SEGMENTS, stored, rows, newest.fingerprint, boxed)
-    gone = frozenset(entries[number] for number in chosen)
-    state = commit(newest, Change("compact", tuple(new), replaces=gone, how={"segments": [len(gone), len(new)]}))
-    return len(state.segments), state.number
-
-
-def _with_boxes(segments: Iterable[Segment], index: KeyIndex) -> NDArray[np.int32]:
-    """Places of images that have boxes in segments: their rows may all count in another segment."""
-    names = {name for segment in segments for name in segment.images["image"][np.unique(segment.blobs[:, 0])].tolist()}
-    places = (index.place(name.decode()) for name in names)
-    return np.array(sorted(place for place in places if place is not None), dtype=np.int32)
-
-
-def _worth_it(entries: tuple[SegmentEntry, ...], live: NDArray[np.intp]) -> list[int]:
-    """Choose segments that are small, or of whose rows fewer than half count."""
-    pairs = enumerate(zip(entries, live.tolist(), strict=True))
-    return [number for number, (entry, rows) in pairs if entry.bytes < SEGMENT_BYTES // 2 or 2 * rows < entry.rows]
 
 
 def _expired(store: Path, numbers: list[int], keep: int, before: float) -> list[int]:

@@ -19,10 +19,11 @@ from featstore.store.disk.tables import TableEntry, read_table
 from featstore.store.disk.versions import SEGMENTS, VERSIONS, Version, read_version, version_numbers, version_path
 from featstore.store.index import KeyIndex
 from featstore.store.packed import read_packed
+from featstore.store.runs import pieces
 
 __all__ = ["Problem", "Verification", "verify"]
 
-_CHUNK_ROWS = 8192
+_CHUNK_BYTES = 2**24
 
 T = TypeVar("T")
 
@@ -161,8 +162,8 @@ def _content_problems(segment: Segment, container: Container, done: Verification
     if (np.diff(keys[:, order], axis=1) == 0).all(axis=0).any():
         yield "a key is there twice"
     source = segment.embeddings
-    for start in range(0, len(segment.image), _CHUNK_ROWS):
-        rows = np.arange(start, min(start + _CHUNK_ROWS, len(segment.image)))
+    for piece in pieces(len(segment.image), source.row_bytes, _CHUNK_BYTES):
+        rows = np.arange(piece.start, piece.stop)
         values = np.empty((len(rows), source.shape[1]), dtype=source.dtype)
         source.read(rows, values, slice(0, len(rows)))
         finite = np.isfinite(values).all(axis=1)

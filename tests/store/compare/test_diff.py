@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from featstore.errors import SettingError, StoreFormatError, StoreNotFoundError
-from featstore.store import NewLabel, create_store, open_store, pack, relabel
+from featstore.store import NewLabel, create_store, merge, open_store, pack, relabel, vacuum
 from featstore.store.compare import cosines as cosines_module
 from featstore.store.compare.cosines import CosineSummary, compare_rows, cosines, written
 from featstore.store.compare.diff import diff, open_pair
@@ -146,6 +146,18 @@ def test_how_each_was_computed_is_told(tmp_path):
     found = diff(open_store(tmp_path / "a"), open_store(tmp_path / "b"))
     assert (found.a.how, found.b.how) == ({"device": ["cpu"]}, {"device": ["mps"]})
     assert found.same, "how is no difference of what is stored"
+
+
+def test_writing_anew_is_no_way_of_computing(many, tmp_path):
+    """What compaction and merging note in the log, and a label has nothing to note."""
+    path = many(3)
+    shutil.copytree(path, tmp_path / "before.store")
+    merge([path], tmp_path / "merged.store", prefer="last")
+    relabel(path, [NewLabel("000", label="Z")])
+    vacuum(path, apply=True, compact=True)
+    for name in ("many.store", "merged.store"):
+        found = diff(open_store(tmp_path / "before.store"), open_store(tmp_path / name))
+        assert found.a.how == found.b.how == {}
 
 
 def test_half_precision_against_single(tmp_path):

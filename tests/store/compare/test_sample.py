@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from featstore.errors import SettingError
+from featstore.errors import DataError, SettingError
 from featstore.store import create_store, open_store
 from featstore.store.compare.sample import check_sample, sample_keys
 
@@ -101,3 +101,19 @@ def test_zeros_made_again_where_there_were_none_are_a_problem(make_store):
     (problem,) = check_sample(store, sample, np.zeros((3, store.dim)), -1.0).problems
     assert problem.startswith("3 of 3 embeddings")
     assert "no cosine" in problem
+
+
+def test_embeddings_of_another_shape_are_refused(make_store):
+    store = make_store()
+    sample = sample_keys(store, 4)
+    for embeddings in (np.zeros((3, store.dim)), np.zeros((4, store.dim + 1)), np.zeros(store.dim)):
+        with pytest.raises(DataError, match=r"embeddings of shape .* for a sample of .*some\.store; expected \(4, 6\)"):
+            check_sample(store, sample, embeddings, 0.999)
+
+
+def test_what_half_precision_cannot_hold_is_a_problem_and_no_warning(tmp_path):
+    with create_store(tmp_path / "x.store", {}, 2, dtype="float16") as writer:
+        writer.add("x.png", [0], [0], [[1, 2]])
+    store = open_store(tmp_path / "x.store")
+    check = check_sample(store, sample_keys(store, 1), [[1e5, -1e5]], 0.999)
+    assert (len(check.problems), check.cosines.identical) == (1, 0)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from featstore.errors import FeatstoreError, StoreFormatError
+from featstore.recipe import canonical_json
 from featstore.store.disk.container import FileEntry, read_container
 from featstore.store.disk.writing import EmbeddingRows, block_rows, write_container
 
@@ -85,9 +90,8 @@ def test_a_directory_of_any_length_has_room(tmp_path, count):
 def test_what_was_read_cannot_be_written_to(tmp_path):
     entry = write(tmp_path, embeddings=(np.ones((2, 3), "<f4"),))
     for values in read_container(tmp_path / entry.file, "segment").datasets.values():
-        if len(values):
-            with pytest.raises(ValueError, match="read-only"):
-                values[0] = values[-1]
+        with pytest.raises(ValueError, match="read-only"):
+            values[...] = values
 
 
 def test_the_same_content_has_the_same_name(tmp_path):
@@ -169,6 +173,75 @@ def test_a_large_file_costs_little_memory_to_read(tmp_path, measured):
     read, peak = measured(lambda: read_container(tmp_path / entry.file, "segment", entry))
     assert len(read.datasets["a"]) == 10**6
     assert peak < 5e6
+
+
+def forged(path, size: int, datasets: dict) -> None:
+    """Write a container of one hole, its directory right."""
+    directory = {"kind": "store", "bytes": size, "datasets": datasets, "rest": "0" * 16, "attributes": {}}
+    text = canonical_json(directory).encode()
+    path.write_bytes(f"featstore 1 {hashlib.sha256(text).hexdigest()} {len(text)} 4096\n".encode() + text)
+    os.truncate(path, size)
+
+
+def test_a_file_that_is_much_larger_than_its_datasets_is_not_read(tmp_path, measured):
+    """A hole of 256 GiB costs who made it nothing."""
+    size = 2**38
+    forged(tmp_path / "x.h5", size, {"a": ["<i4", [10], 4096], "embeddings": ["<f4", [1, 8], 8192]})
+
+    def read():
+        with pytest.raises(StoreFormatError, match=rf"x\.h5: {size} bytes; expected at most \d{{8}} for its datasets"):
+            read_container(tmp_path / "x.h5", "store")
+
+    _, peak = measured(read)
+    assert peak < 1e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory can be limited on Linux")
+def test_what_does_not_fit_into_memory_is_a_plain_error(tmp_path):
+    forged(tmp_path / "x.h5", 2**38, {"a": ["|S1", [2**38 - 8192], 8192]})
+    script = f"""
+import resource
+from pathlib import Path
+from featstore.errors import StoreFormatError
+from featstore.store.disk.container import read_container
+resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+try:
+    read_container(Path({str(tmp_path / "x.h5")!r}), "store")
+except StoreFormatError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert "x.h5: does not fit into memory" in done.stdout, done.stderr
+
+
+def test_any_number_of_datasets_and_images_is_within_the_bound(tmp_path):
+    """The bound on HDF5's own structure, with room to spare: aligned datasets waste up to a page each."""
+    large = write(
+        tmp_path,
+        {f"a/{number}": np.arange(1025, dtype="<i4") for number in range(2000)},
+        (np.ones((2, 1024), "<f4"), 1),
+    )
+    bare = write(tmp_path, {f"a/{number}": np.zeros(0, "<i4") for number in range(2000)})
+    for entry in (large, bare):
+        datasets = read_container(tmp_path / entry.file, "segment", entry).datasets
+        assert entry.bytes - sum(values.nbytes for values in datasets.values()) < 2**24 / 2 + 2**13 / 1.5 * len(
+            datasets
+        )
+
+
+def test_datasets_may_overlap(tmp_path):
+    """They are looked at where they stand, and can't be written to: overlapping ones are no worse than equal ones."""
+    entry = write(tmp_path, {"a": np.arange(8, dtype="<i4"), "b": np.arange(4, dtype="<i8")})
+    content = bytearray((tmp_path / entry.file).read_bytes())
+    line, _, rest = bytes(content).partition(b"\n")
+    directory = json.loads(rest[: int(line.split()[3])])
+    directory["datasets"]["b"][2] = directory["datasets"]["a"][2]
+    text = canonical_json(directory).encode()
+    block = f"featstore 1 {hashlib.sha256(text).hexdigest()} {len(text)} 4096\n".encode() + text
+    content[:4096] = block.ljust(4096, b"\0")
+    (tmp_path / "x.h5").write_bytes(content)
+    read = read_container(tmp_path / "x.h5", "segment").datasets
+    assert same(read["b"].view("<i4"), np.arange(8, dtype="<i4"))
 
 
 def test_rows_of_a_page_share_a_checksum():

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from featstore.errors import StoreFormatError, StoreWriteError
+from featstore.store import create_store, open_store
 from featstore.store.disk import files, opening
 
 
 def test_little_by_little(tmp_path, monkeypatch):
     """The system may write and read fewer bytes than it was asked for."""
-    pwrite, pread = os.pwrite, os.pread
+    pwrite, preadv = os.pwrite, os.preadv
     monkeypatch.setattr(files.os, "pwrite", lambda descriptor, content, at: pwrite(descriptor, content[:7], at))
-    monkeypatch.setattr(files.os, "pread", lambda descriptor, length, at: pread(descriptor, min(length, 5), at))
+    monkeypatch.setattr(files.os, "preadv", lambda descriptor, into, at: preadv(descriptor, [into[0][:5]], at))
     content = bytes(range(100))
     files.write_atomically(tmp_path / "x", content)
     with opening.open_regular(tmp_path / "x") as (descriptor, size):
@@ -90,6 +92,111 @@ def test_removing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def answer_lost(monkeypatch):
+    """NFS asks again when the answer to a link does not come, and is told that the name is taken: by itself."""
+    plain = os.link
+
+    def link(source, target):
+        plain(source, target)
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(files.os, "link", link)
+
+
+def test_a_link_whose_answer_got_lost_was_ours(tmp_path, answer_lost):
+    assert files.create_exclusively(tmp_path / "x", b"one")
+    assert named(tmp_path) == {"x": b"one"}
+    assert not files.create_exclusively(tmp_path / "x", b"one")
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    assert not files.create_exclusively(tmp_path / "link", b"one")
+
+
+def test_a_commit_whose_answer_got_lost_is_one_version(tmp_path, answer_lost):
+    for number in (1, 2):
+        with create_store(tmp_path / "x.store", {}, 1) as writer:
+            writer.add(str(number), [0], [0], [[number]])
+        assert open_store(tmp_path / "x.store").version == number
+    assert len(open_store(tmp_path / "x.store")) == 2
+
+
+def test_a_name_that_is_taken_and_gone_again_is_not_ours(tmp_path, monkeypatch):
+    def taken(*_):
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(files.os, "link", taken)
+    assert not files.create_exclusively(tmp_path / "x", b"one")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_copy_that_breaks_off_leaves_nothing_under_the_name(tmp_path, monkeypatch, error):
+    """Without hard links: half a version file would stop every reader, whatever stopped its writer."""
+    fsync, count = os.fsync, iter(range(10))
+
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    def second_breaks_off(descriptor):
+        if next(count):
+            raise error
+        fsync(descriptor)
+
+    monkeypatch.setattr(files.os, "link", refuse)
+    monkeypatch.setattr(files.os, "fsync", second_breaks_off)
+    with pytest.raises((StoreWriteError, KeyboardInterrupt)):
+        files.create_exclusively(tmp_path / "x", b"one")
+    assert list(tmp_path.iterdir()) == []
+
+
+def folder_sync(monkeypatch, number: int) -> None:
+    """Let the sync of folders fail, that of files go on."""
+    fsync = os.fsync
+
+    def sync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", sync)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF])
+def test_a_file_system_that_cannot_sync_folders_will_do(tmp_path, monkeypatch, number):
+    folder_sync(monkeypatch, number)
+    files.write_atomically(tmp_path / "x", b"content")
+    assert files.create_exclusively(tmp_path / "y", b"content")
+    files.remove([tmp_path / "x"])
+    assert list(tmp_path.iterdir()) == [tmp_path / "y"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
+def test_a_folder_that_was_not_made_durable_is_an_error(tmp_path, monkeypatch, number):
+    (tmp_path / "old").write_bytes(b"")
+    folder_sync(monkeypatch, number)
+    for write in (
+        lambda: files.write_atomically(tmp_path / "x", b"content"),
+        lambda: files.create_exclusively(tmp_path / "y", b"content"),
+        lambda: files.make_folder(tmp_path / "folder"),
+        lambda: files.remove([tmp_path / "old"]),
+    ):
+        with pytest.raises(StoreWriteError):
+            write()
+
+
+def test_a_folder_that_may_not_be_listed_will_do(tmp_path, monkeypatch):
+    """It can be written to, and can't be opened to be synced; root may open everything."""
+    plain = os.open
+
+    def refuse(path, flags, *mode):
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return plain(path, flags, *mode)
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    files.write_atomically(tmp_path / "x", b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
@@ -125,6 +232,9 @@ def test_damaged_is_not_the_same_as_not_readable_now(tmp_path):
     assert "can't be read now (Stale file handle)" in now
     assert "Restore" not in now
     assert "not readable as a table (odd)" in str(opening.unreadable(path, ValueError("odd"), "a table"))
+    large = str(opening.unreadable(path, MemoryError(), "a table"))
+    assert "does not fit into memory" in large
+    assert "Restore" not in large
 
 
 def test_only_files_are_opened(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from featstore.errors import DataError
 from featstore.store import open_store, pack
-from featstore.store.exchange import import_embeddings
+from featstore.store.exchange import export_embeddings, import_embeddings
 
 
 def boxes_of(store) -> list[tuple[int, ...]]:
@@ -192,3 +192,15 @@ def test_another_name_for_the_embeddings(make, tmp_path):
     assert np.array_equal(open_store(tmp_path / "s.store").embeddings(), make.vectors(3))
     with pytest.raises(DataError, match=r"a\.h5: no 'emb' to take for embeddings"):
         import_embeddings(tmp_path / "a.h5", tmp_path / "t.store", columns={"embeddings": "emb"})
+
+
+def test_a_corner_that_is_no_pixel_is_named_with_its_row(make_store, tmp_path):
+    export_embeddings(make_store(), tmp_path / "slides")
+    path = next(file for file in sorted((tmp_path / "slides").glob("*.h5")))
+    with h5py.File(path, "r+") as file:
+        boxes = file["boxes"][...].astype(np.int64)
+        boxes[1, 3] = 2**40
+        del file["boxes"]
+        file["boxes"] = boxes
+    with pytest.raises(DataError, match=r"boxes is 1099511627776 in row 1; expected whole numbers"):
+        import_embeddings(path, tmp_path / "s.store")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from featstore.store import NewLabel, create_store, open_store, relabel, vacuum, verify
 
-vacuuming, rewriting = import_module("featstore.store.upkeep.vacuum"), import_module("featstore.store.upkeep.rewrite")
+compacting = import_module("featstore.store.upkeep.compaction")
+rewriting = import_module("featstore.store.upkeep.rewrite")
 
 
 def compact(path, **keywords):
@@ -55,7 +56,7 @@ def test_space_is_freed_when_the_versions_before_go(many, helpers):
 
 def test_large_segments_stay_as_they_are(many, monkeypatch):
     path = many(4)
-    monkeypatch.setattr(vacuuming, "SEGMENT_BYTES", 2 * min(entry.bytes for entry in open_store(path).state.segments))
+    monkeypatch.setattr(compacting, "SEGMENT_BYTES", 2 * min(entry.bytes for entry in open_store(path).state.segments))
     assert compact(path).version == 4
 
 
@@ -80,24 +81,39 @@ def test_segments_of_which_nothing_counts_go(many, monkeypatch, helpers):
         for number in range(4):
             writer.add(f"{number:03d}", range(40), [0] * 40, np.ones((40, helpers.dim)), facts={"sha256": "new"})
     before = helpers.said_by(path)
-    monkeypatch.setattr(vacuuming, "SEGMENT_BYTES", 1)
+    monkeypatch.setattr(compacting, "SEGMENT_BYTES", 1)
     compact(path, keep_versions=1, grace_s=0)
     assert [entry.rows for entry in open_store(path).state.segments] == [160]
     assert len(list((path / "segments").iterdir())) == 1
     assert helpers.said_by(path) == before
 
 
-def test_segments_are_of_the_usual_size_and_in_their_place(many, monkeypatch, helpers):
+def test_segments_are_of_the_usual_size_and_in_their_place(tmp_path, monkeypatch, helpers):
     """New segments stand where the first of the old ones stood: the order decides between equal keys."""
-    path = many(9)
-    monkeypatch.setattr(rewriting, "SEGMENT_BYTES", 8 * 4 * helpers.dim)
-    monkeypatch.setattr(vacuuming, "SEGMENT_BYTES", 8 * 4 * helpers.dim)
-    monkeypatch.setattr(vacuuming, "_worth_it", lambda *_: [1, 2, 4, 5, 6, 7, 8])
+    path = tmp_path / "x.store"
+    for number in range(9):
+        rows = 500 if number in {0, 3} else 2
+        with create_store(path, helpers.recipe, helpers.dim) as writer:
+            writer.add(f"{number:03d}", range(rows), [0] * rows, np.full((rows, helpers.dim), number))
     before = open_store(path).state.segments
+    monkeypatch.setattr(rewriting, "SEGMENT_BYTES", 8 * 4 * helpers.dim)
+    monkeypatch.setattr(compacting, "SEGMENT_BYTES", 2 * before[0].bytes)
     compact(path)
     after = open_store(path).state.segments
-    assert [entry.rows for entry in after] == [2, 8, 6, 2]
+    assert [entry.rows for entry in after] == [500, 8, 6, 500]
     assert (after[0], after[3]) == (before[0], before[3])
+
+
+def test_as_many_segments_are_made_as_were_told(tmp_path, monkeypatch, helpers):
+    """A segment holds whole rows: five rows of which two and a half would fit make three segments."""
+    path, dim = tmp_path / "x.store", 100_000
+    for number in range(5):
+        with create_store(path, helpers.recipe, dim) as writer:
+            writer.add(f"{number}", [0], [0], np.full((1, dim), number))
+    for module in (rewriting, compacting):
+        monkeypatch.setattr(module, "SEGMENT_BYTES", 10 * dim)
+    told = vacuum(path, compact=True).segments
+    assert (told, compact(path).segments) == (3, 3)
 
 
 images = st.sampled_from("abcd")

@@ -11,6 +11,7 @@ import pytest
 from featstore.errors import StoreWriteError
 from featstore.store import NewLabel, create_store, open_store, relabel, vacuum, verify
 
+compacting = import_module("featstore.store.upkeep.compaction")
 vacuuming = import_module("featstore.store.upkeep.vacuum")
 
 
@@ -20,14 +21,14 @@ def compact(path, **keywords):
 
 def while_compacting(monkeypatch, action) -> None:
     """Do something between the writing of the new segments and the commit of their version."""
-    commit = vacuuming.commit
+    commit = compacting.commit
 
     def after(base, change):
-        monkeypatch.setattr(vacuuming, "commit", commit)
+        monkeypatch.setattr(compacting, "commit", commit)
         action()
         return commit(base, change)
 
-    monkeypatch.setattr(vacuuming, "commit", after)
+    monkeypatch.setattr(compacting, "commit", after)
 
 
 def add_repeats(helpers, path) -> None:

@@ -109,9 +109,9 @@ def test_parts_of_packed_stores_make_the_whole(make, tmp_path, helpers):
 CONFLICTS = {
     "content": ({"sha256": "changed"}, r"'01\.png' has other content"),
     "mask": ({"mask_sha256": "changed"}, r"'01\.png' has other content"),
-    "label": ({"label": "C"}, r"'01\.png' has label 'B' and 'C'"),
-    "split": ({"split": "test"}, r"'01\.png' has split 'train' and 'test'"),
-    "group": ({"group": "h"}, r"'01\.png' has group 'g' and 'h'"),
+    "label": ({"label": "C"}, r"'01\.png' has label 'C', not 'B'"),
+    "split": ({"split": "test"}, r"'01\.png' has split 'test', not 'train'"),
+    "group": ({"group": "h"}, r"'01\.png' has group 'h', not 'g'"),
     "embedding": ({"factor": 2.0}, r"embedding \('01\.png', 0, 0\) differs"),
 }
 
@@ -119,7 +119,7 @@ CONFLICTS = {
 @pytest.mark.parametrize(("change", "said"), CONFLICTS.values(), ids=CONFLICTS)
 def test_each_conflict_is_named_and_the_preferred_store_is_right(make, tmp_path, helpers, change, said):
     sources = [make("a.store", [0, 1], group="g"), make("b.store", [1, 2], **{"group": "g", **change})]
-    with pytest.raises(DataError, match=rf"the stores disagree: {said}.*--prefer first, or last"):
+    with pytest.raises(DataError, match=rf"the stores disagree: \S+/b\.store: {said}.*--prefer first, or last"):
         merge(sources, tmp_path / "no.store")
     assert not (tmp_path / "no.store").exists()
     for prefer, right_one in (("first", 0), ("last", 1)):
@@ -217,7 +217,7 @@ def test_targets_and_sources_that_cannot_be(make, tmp_path):
 def test_a_merge_that_failed_can_be_run_again(make, tmp_path, helpers, monkeypatch):
     path = make("a.store", range(3))
 
-    def full(*_):
+    def full(*_, **__):
         raise StoreWriteError("no space left")
 
     with monkeypatch.context() as patched:

@@ -226,6 +226,6 @@ def test_never_within_the_store(make_store):
     store = make_store(1)
     (segment,) = (store.path / "segments").iterdir()
     before = segment.read_bytes()
-    with pytest.raises(StoreWriteError, match="within the store"):
+    with pytest.raises(StoreWriteError, match="in the store itself"):
         pack(store, segment)
     assert segment.read_bytes() == before

@@ -1,0 +1,79 @@
+"""Instances: the rows that bags are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import DataError, SettingError
+
+__all__ = ["Bag", "Instances", "Repeats", "SharedRows", "repeat_numbers"]
+
+Repeats: TypeAlias = Literal["clean", "all"] | Sequence[int]
+
+
+class Bag(NamedTuple):
+    """One image: its name, label, and blob embeddings, float32 of shape (n_instances, dim)."""
+
+    image: str
+    label: str
+    embeddings: NDArray[np.float32]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+
+
+class Instances(NamedTuple):
+    """Rows of several bags: embeddings (n, dim) float32, and for each row the position of its image in the bags.
+
+    ``blob`` is -1 where a row is a mean over the blobs of one repeat.
+    """
+
+    embeddings: NDArray[np.float32]
+    image: NDArray[np.intp]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class SharedRows:
+    """The rows behind bags, shared by every subset of them; an image's rows stand together."""
+
+    embeddings: NDArray[np.floating[Any]]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+
+    def require_clean(self, images: NDArray[np.str_], start: NDArray[np.intp]) -> None:
+        """Refuse images without a clean instance; ``start`` is the first row of each.
+
+        Raises
+        ------
+        DataError
+        """
+        if not len(images):
+            return
+        lowest = np.minimum.reduceat(self.repeat, start)
+        if lowest.any():
+            name = images[np.flatnonzero(lowest)[0]]
+            raise DataError(
+                f"image {str(name)!r} has no clean embedding",
+                expected="repeat 0 of every image: it is what predictions are made from",
+            )
+
+
+def repeat_numbers(repeats: Repeats) -> list[int] | None:
+    """Tell the repeats that are meant, None for all.
+
+    Raises
+    ------
+    SettingError
+        If it is another word.
+    """
+    if not isinstance(repeats, str):
+        return list(repeats)
+    if repeats not in {"clean", "all"}:
+        raise SettingError(f"repeats is {repeats!r}", expected="clean, all, or a list of numbers")
+    return [0] if repeats == "clean" else None

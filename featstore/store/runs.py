@@ -1,0 +1,47 @@
+"""Arithmetic of runs, which are consecutive rows that belong together, and of pieces to be read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["pieces", "run_means", "run_numbers", "run_starts", "rows_of_runs"]
+
+
+def run_starts(*columns: NDArray[Any]) -> NDArray[np.intp]:
+    """Tell the first row of each run of rows that are equal in every column."""
+    first = np.zeros(len(columns[0]), dtype=np.bool_)
+    first[:1] = True
+    for column in columns:
+        first[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(first)
+
+
+def run_numbers(starts: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Tell the number of its run for each of ``count`` rows."""
+    return np.repeat(np.arange(len(starts)), np.diff(starts, append=count))
+
+
+def rows_of_runs(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.intp]:
+    """List the rows of runs, run after run: ``counts[i]`` rows from ``starts[i]`` on."""
+    before = np.cumsum(counts) - counts
+    rows: NDArray[np.intp] = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+    return rows
+
+
+def run_means(values: NDArray[np.float32], starts: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Mean of the rows of each run, (n_runs, dim), summed in double precision."""
+    if not len(starts):
+        return values[:0]
+    counts = np.diff(starts, append=len(values))
+    sums = np.add.reduceat(values, starts, axis=0, dtype=np.float64)
+    return (sums / counts[:, None]).astype(np.float32)
+
+
+def pieces(count: int, row_bytes: int, budget: int) -> Iterator[slice]:
+    """Cut rows into pieces of at most ``budget`` bytes, or of one row where that is larger."""
+    step = max(1, budget // row_bytes)
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
