@@ -193,8 +193,7 @@ def _vacuum_lines(store: Path, done: Vacuum, compact: bool) -> list[str]:
         became = (
             f"became {done.segments} in version {done.version}" if done.applied else f"would become {done.segments}"
         )
-        same = done.segments == done.segments_before
-        lines.append(f"  {counted(done.segments_before, 'segment')} {'are few enough' if same else became}")
+        lines.append(f"  {counted(done.segments_before, 'segment')} {became if done.compacted else 'stay as they are'}")
     if done.versions:
         lines.append(f"  versions {done.versions[0]} to {done.versions[-1]} {removed}")
     if done.waiting:

@@ -64,6 +64,8 @@ def create_store(
 
 
 def _as_read_back(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(recipe, Mapping):
+        raise SettingError(f"recipe is {recipe!r}", expected="a mapping, such as {'encoder': 'mine'}")
     text = canonical_json(dict(recipe))
     if len(text) > _LARGEST_RECIPE:
         raise SettingError(f"a recipe of {len(text)} letters", expected=f"at most {_LARGEST_RECIPE}, written as JSON")

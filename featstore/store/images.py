@@ -71,8 +71,10 @@ class ImageRow:
 SPLITS = ("train", "test")
 
 LONGEST_TEXT = 10_000
-LONGEST_NAME_BYTES = 1024
-"""Of ``image`` and ``sample_index``: columns of names are as wide as the longest."""
+FIXED = ("image", "sample_index", "sha256", "mask_sha256")
+"""Columns of fixed width: as wide as their longest text."""
+
+LONGEST_FIXED_BYTES = 1024
 
 _TYPES: dict[str, type[Any]] = {
     name: (get_args(kind) or (kind,))[0]
@@ -126,11 +128,11 @@ def check_row(row: ImageRow) -> ImageRow:
         raise DataError(
             f"image {row.image[:80]!r}: a text of {max(map(len, texts))} letters", expected=f"at most {LONGEST_TEXT}"
         )
-    for name in ("image", "sample_index"):
+    for name in FIXED:
         length = len(getattr(row, name).encode(errors="surrogatepass"))
-        if length > LONGEST_NAME_BYTES:
+        if length > LONGEST_FIXED_BYTES:
             raise DataError(
-                f"image {row.image[:80]!r}: {name} of {length} bytes", expected=f"at most {LONGEST_NAME_BYTES}"
+                f"image {row.image[:80]!r}: {name} of {length} bytes", expected=f"at most {LONGEST_FIXED_BYTES}"
             )
     if not _storable("".join(texts)):
         name = next(name for name, kind in _TYPES.items() if kind is str and not _storable(getattr(row, name)))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.store.disk.segments import SegmentEntry, SegmentRows, write_segment
-from featstore.store.disk.writing import EmbeddingStream
+from featstore.store.disk.stream import EmbeddingStream
 from featstore.store.rows import Rows
 
 __all__ = ["Pending"]
@@ -52,8 +52,8 @@ class Pending:
         self._parts.append((image, rows))
 
     def discard(self) -> None:
-        """Forget all rows."""
-        self._stream.open.close()
+        """Forget all rows; nothing more can be added."""
+        self._stream.discard()
 
     def write_segment(self, folder: Path, fingerprint: str) -> SegmentEntry:
         """Write all rows as one segment, and wait for the disk; nothing more can be added.
@@ -63,6 +63,7 @@ class Pending:
         StoreWriteError
             If it can't be written.
         """
+        self._stream.require_whole()
         return write_segment(folder, self._rows(), fingerprint)
 
     def _rows(self) -> SegmentRows:

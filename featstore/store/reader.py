@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featstore.errors import SettingError
+from featstore.errors import SettingError, StoreNotFoundError
 from featstore.store.bags import Bags
 from featstore.store.disk.segments import BLOB_COLUMNS
 from featstore.store.disk.versions import Version, read_version, version_numbers
@@ -45,6 +45,10 @@ def open_store(path: str | Path, version: int | None = None) -> Store:
     StoreFormatError
         If it is not what the format says.
     """
+    if version is not None and (not isinstance(version, (int, np.integer)) or isinstance(version, bool)):
+        raise SettingError(f"version is {version!r}", expected="a whole number")
+    if "\0" in str(path):
+        raise StoreNotFoundError(f"{path!r}: no path", remedy="Name an existing store.")
     place = Path(path).absolute()  # what is read later is found, wherever the process goes
     return Store(read_packed(place, version) if place.is_file() else read_version(place, version), Path(path))
 

@@ -88,6 +88,10 @@ class Added:
         for key, parts in other._parts.items():
             self._parts[key].extend(parts)
 
+    def drop(self, image: str, identity: Identity) -> None:
+        """Forget the rows of an image of this content."""
+        self._parts.pop((image, identity), None)
+
     def keys(self, image: str, identity: Identity) -> set[tuple[int, int]]:
         """Tell the (blob, repeat) pairs added."""
         return set().union(*(rows.keys for rows in self._parts.get((image, identity), ())))

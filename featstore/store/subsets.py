@@ -65,7 +65,7 @@ def repeats_up_to(number: int | None, stored: list[int], path: Path) -> list[int
     """
     if number is None:
         return stored
-    if not isinstance(number, (int, np.integer)) or number < 0:
+    if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 0:
         raise SettingError(f"repeats is {number!r}", expected="a number, 0 or more")
     most = max(stored, default=0)
     if number > most:
@@ -83,8 +83,16 @@ def as_labelled(
     *,
     only_labelled: bool,
 ) -> dict[str, ImageRow]:
-    """Take labels and groups that are given instead of those stored, and leave out what has no label then."""
+    """Take labels and groups that are given instead of those stored, and leave out what has no label then.
+
+    Raises
+    ------
+    SettingError
+        If one is no text.
+    """
     rows = dict(images)
+    if not all(isinstance(text, str) for given in (labels, groups) for text in (given or {}).values()):
+        raise SettingError("a label or group that is no text", expected="a str for each image")
     if labels is not None:
         rows = {name: replace(row, label=labels.get(name, "")) for name, row in rows.items()}
     if groups is not None:
@@ -114,9 +122,12 @@ def _as_names(images: Iterable[str]) -> list[str]:
 
 def _as_numbers(values: ArrayLike | Iterable[int], name: str) -> NDArray[Any]:
     """Take whole numbers, or refuse what is no list of them."""
-    numbers = np.asarray(values)
-    if numbers.ndim == 0 and isinstance(values, Iterable):  # a set, or what is made while it is read
-        numbers = np.asarray(list(values))
+    try:
+        numbers = np.asarray(values)
+        if numbers.ndim == 0 and isinstance(values, Iterable):  # a set, or what is made while it is read
+            numbers = np.asarray(list(values))
+    except (ValueError, OverflowError) as error:
+        raise SettingError(f"{name} is {values!r}", expected="a list of whole numbers") from error
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise SettingError(f"{name} of shape {numbers.shape}, {numbers.dtype}", expected="a list of whole numbers")
     return numbers

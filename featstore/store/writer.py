@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import count
@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featstore.errors import DataError
+from featstore.errors import DataError, StoreWriteError
 from featstore.store.disk.commits import Change, commit
 from featstore.store.disk.segments import SEGMENT_BYTES, SegmentEntry
 from featstore.store.disk.versions import SEGMENTS, Version
@@ -38,6 +38,8 @@ class StoreWriter:
         self._positions = count(sum(table.images for table in base.tables))
         self._pending = self._none_pending()
         self._segments: list[Future[SegmentEntry]] = []
+        self._replaced: set[tuple[str, Identity]] = set()
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -45,10 +47,14 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            self._end()
+            return
+        try:
             self.commit()
-        else:
-            self._pending.discard()
+        except BaseException:
+            self._end()
+            raise
 
     @property
     def version(self) -> int:
@@ -72,15 +78,19 @@ class StoreWriter:
         there, known = self._added.keys(image, identity), self._base.image(image)
         if known is None or known.identity != identity:
             return there
+        there |= self._committed.keys(image, identity)
         opened = self._opened.image(image)
-        earlier = self._index.keys_of(image) if opened and opened.identity == identity else set()
-        return there | earlier | self._committed.keys(image, identity)
+        if opened is None or opened.identity != identity or (image, identity) in self._replaced:
+            return there
+        return there | self._index.keys_of(image)
 
     def register(self, image: str, **facts: Any) -> None:
         """Note what is known of an image (fields of `ImageRow`); with new content, its old rows no longer count.
 
-        A label, split or group that was changed in the store stays until the data say something new.
+        A label, split or group that was changed in the store stays where ``given`` is the same as before: where the
+        data still say what they said.
         """
+        self._require_open()
         self._edits.edit(image, become(check_row(ImageRow(image, **facts))))
 
     def add(
@@ -115,6 +125,7 @@ class StoreWriter:
         DataError
             If shapes don't fit, a number is not finite, or a key is there already.
         """
+        self._require_open()
         rows = Rows.checked(image, blobs, repeats, boxes)
         stored = checked_embeddings(image, embeddings, (len(rows), self._base.dim), np.dtype(self._base.dtype))
         current = self._edits.current(image) or ImageRow(image)
@@ -146,16 +157,33 @@ class StoreWriter:
             If it can't be written, or another writer gave an image other content meanwhile; what was committed before
             stands. Rows of a segment that could not be written are lost: this writer can't commit any more then.
         """
+        self._require_open()
         self._require_clean()
         self._write_segment()
         segments = tuple(segment.result() for segment in self._segments)
         if not segments and not self._edits and self._base.number:
             return self._base.number
-        change = Change(self.operation, segments, self._edits.combined(), self.how, counts_on=self._counted_on())
-        self._base = commit(self._base, change, list(self._edits.rows.values()))
+        change = Change(
+            self.operation,
+            segments,
+            self._edits.combined(),
+            self.how,
+            contents=dict(self._current_contents()),
+            counts_on=self._counted_on(),
+        )
+        before, self._base = self._base, commit(self._base, change, list(self._edits.rows.values()))
+        self._forget_replaced(before)
         self._committed.update(self._added)
         self._added, self._segments, self._edits = Added(), [], Edits(self._base)
         return self._base.number
+
+    def _forget_replaced(self, before: Version) -> None:
+        """Count no longer on rows of content that was just replaced: a compaction may drop them from now on."""
+        for image, row in self._edits.rows.items():
+            old = before.image(image)
+            if old and old.identity != row.identity:
+                self._replaced.add((image, old.identity))
+                self._committed.drop(image, old.identity)
 
     def _keep(self, image: str, identity: Identity, rows: Rows, embeddings: NDArray[np.floating[Any]]) -> None:
         if not self._pending.has_room(len(embeddings)):
@@ -163,10 +191,27 @@ class StoreWriter:
         self._pending.add((image, *identity), rows, embeddings)
         self._added.add(image, identity, rows)
 
-    def _require_clean(self) -> None:
+    def _end(self) -> None:
+        self._ended = True
+        self._pending.discard()
+
+    def _require_open(self) -> None:
+        if self._ended:
+            raise StoreWriteError(
+                f"{self.path}: this writer ended when its block raised",
+                remedy="Open the store again: create_store(...).",
+            )
+
+    def _current_contents(self) -> Iterator[tuple[str, Identity]]:
+        """List the images with new rows that count, and their content."""
         for image, identity in self._added:
             row = self._edits.current(image)
-            if row is None or row.identity != identity or self._added.has_clean(image, identity):
+            if row and row.identity == identity:
+                yield image, identity
+
+    def _require_clean(self) -> None:
+        for image, identity in self._current_contents():
+            if self._added.has_clean(image, identity):
                 continue
             if not any(repeat == 0 for _, repeat in self.stored(image, identity)):
                 raise DataError(

@@ -35,6 +35,7 @@ def test_subsets_may_be_any_iterable(make_store):
         ({"repeats": [0.0]}, "repeats of shape .*float64"),
         ({"blobs": "0"}, "blobs of shape"),
         ({"blobs": [[0]]}, "blobs of shape"),
+        ({"repeats": [[0], [1, 2]]}, r"repeats is \[\[0\], \[1, 2\]\]"),
         ({"images": "img_0000.png"}, "images is 'img_0000.png'; expected a list of names"),
         ({"images": 0}, "images is 0"),
         ({"images": [0, "img_0000.png"]}, "expected a list of names"),
@@ -49,6 +50,24 @@ def test_keys_are_a_structured_array(make_store):
     keys = make_store(2).keys
     assert keys.dtype.names == ("image", "blob", "repeat")
     assert keys[0].item() == ("img_0000.png", 0, 0)
+
+
+def test_labels_and_groups_are_text(make_store):
+    store = make_store(4)
+    for given in ({"labels": {"img_0000.png": 0}}, {"groups": {"img_0000.png": 7}}):
+        with pytest.raises(SettingError, match="no text"):
+            store.bags(**given)
+
+
+@pytest.mark.parametrize("version", ["1", 1.0, True])
+def test_a_version_is_a_number(make_store, version):
+    with pytest.raises(SettingError, match="version is"):
+        open_store(make_store(1).path, version=version)
+
+
+def test_a_path_that_can_be_none():
+    with pytest.raises(StoreNotFoundError, match="no path"):
+        open_store("a\0b")
 
 
 def test_bags_of_a_split(make_store, helpers, tmp_path):
@@ -72,7 +91,7 @@ def test_bags_of_a_split(make_store, helpers, tmp_path):
     assert store.bags(labels={"img_0002.png": "C"}).labels.tolist() == ["C"]
     with pytest.raises(SettingError, match=r"7 repeats asked for, 1 stored.*--repeats 7"):
         store.bags(repeats=7)
-    for wrong in (-1, [0, 1], "1"):
+    for wrong in (-1, [0, 1], "1", True):
         with pytest.raises(SettingError, match="expected a number, 0 or more"):
             store.bags(repeats=wrong)
     with pytest.raises(SettingError, match="split is 'validation'"):

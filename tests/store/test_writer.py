@@ -177,11 +177,19 @@ def test_float16_overflow_is_refused_and_float16_is_kept(helpers, tmp_path):
 
 @pytest.mark.parametrize(
     "recipe",
-    [{"x": float("nan")}, {"x": object()}, {1: "a", 10: "b", 2: "c"}, {"x": [{None: 1}]}, {"x": "y" * 2**20}],
-    ids=["nan", "object", "numbers as keys", "a key inside", "long"],
+    [
+        None,
+        "x",
+        {"x": float("nan")},
+        {"x": object()},
+        {1: "a", 10: "b", 2: "c"},
+        {"x": [{None: 1}]},
+        {"x": "y" * 2**20},
+    ],
+    ids=["none", "text", "nan", "object", "numbers as keys", "a key inside", "long"],
 )
 def test_a_recipe_must_be_json_of_reasonable_size(tmp_path, recipe):
-    with pytest.raises(SettingError, match="JSON"):
+    with pytest.raises(SettingError, match=r"JSON|mapping"):
         create_store(tmp_path / "x.store", recipe, 3)
 
 
@@ -281,6 +289,14 @@ def test_rows_of_images_keep_every_field(make_store):
         "label": "A",
         "blobs": 2,
     }
+
+
+@pytest.mark.parametrize("field", ["image", "sample_index", "sha256", "mask_sha256"])
+def test_columns_of_fixed_width_stay_narrow(tmp_path, field):
+    writer = create_store(tmp_path / "x.store", {}, 1)
+    writer.register(**{"image": "a", field: "é" * 512})
+    with pytest.raises(DataError, match=f"{field} of 1026 bytes; expected at most 1024"):
+        writer.register(**{"image": "b", field: "é" * 513})
 
 
 @pytest.mark.parametrize("said", [{"label": 3}, {"group": 7}, {"label": "a\0b"}, {"label": "\ud800"}])

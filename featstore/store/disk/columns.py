@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import StoreFormatError
-from featstore.store.images import SPLITS, ImageRow
+from featstore.store.images import FIXED as PLAIN
+from featstore.store.images import LONGEST_FIXED_BYTES, SPLITS, ImageRow
 
 __all__ = ["ImageTable", "decoded", "encoded"]
 
-PLAIN = ("image", "sample_index", "sha256", "mask_sha256")
 CODED = ("split", "label", "group", "source", "reason", "note", "artefact", "given")
 NUMBERS = ("position", "blobs")
 _DEFAULTS = ImageRow("")
@@ -185,7 +185,7 @@ class ImageTable(Mapping[str, ImageRow]):
 def _plain(column: NDArray[Any] | None, name: str, count: int) -> NDArray[np.bytes_]:
     if column is None:
         return np.full(count, getattr(_DEFAULTS, name).encode(), dtype="S1")
-    if column.shape != (count,) or column.dtype.kind != "S":
+    if column.shape != (count,) or column.dtype.kind != "S" or column.itemsize > LONGEST_FIXED_BYTES:
         raise ValueError(f"{name} of shape {column.shape}, {column.dtype}")
     letters = column.view(np.uint8).reshape(count, column.itemsize)
     if int(letters.max(initial=0)) > 127 or bool(((letters[:, :-1] == 0) & (letters[:, 1:] != 0)).any()):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ from featstore.errors import StoreFormatError, StoreWriteError
 from featstore.recipe import canonical_json
 from featstore.store.disk.columns import ImageTable
 from featstore.store.disk.container import FORMAT
-from featstore.store.disk.files import create_exclusively, make_folder, plain_errors
+from featstore.store.disk.files import create_exclusively, make_folder, plain_errors, remove
 from featstore.store.disk.segments import SegmentEntry
 from featstore.store.disk.tables import FOLDER as TABLES
 from featstore.store.disk.tables import SegmentList, Table, TableEntry, settle, write_table
@@ -48,9 +48,9 @@ class Change:
 
     An edit takes an image's row as it is in the version that is built upon (None for a new image) and returns it as it
     is to be. So a commit that comes second changes what it means to change, and keeps what the first one changed.
-    Segments in ``replaces`` go; the new ones take the place of the first of them. ``counts_on`` has the content of
-    images whose rows in earlier versions have to be there still: where another writer gave one other content, a
-    compaction may have dropped them.
+    Segments in ``replaces`` go; the new ones take the place of the first of them. ``contents`` has the content
+    that the rows in the segments belong to, by image, and ``counts_on`` that of images whose earlier rows have to be
+    there still: where another writer gave one other content, a compaction may have dropped them.
     """
 
     operation: str
@@ -58,6 +58,7 @@ class Change:
     edits: Mapping[str, Edit] = field(default_factory=dict)
     how: Mapping[str, Any] = field(default_factory=dict)
     replaces: frozenset[SegmentEntry] = frozenset()
+    contents: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     counts_on: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def rows(self, base: Version) -> list[ImageRow]:
@@ -95,7 +96,8 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
         if not _is_newest(base):
             if not rebase:
                 raise StoreWriteError(f"{store}: another writer was faster", remedy="Name another store.")
-            base, rows = _latest(base, change), None
+            base, rows = _latest(base), None
+            change = _rebased(change, base)
         state = _apply(base, change, change.rows(base) if rows is None else rows)
         body = {
             **state.log,
@@ -122,10 +124,7 @@ def _touch(store: Path, segments: Sequence[SegmentEntry]) -> None:
         except StoreWriteError as error:
             if (store / SEGMENTS / entry.file).exists():
                 raise
-            raise StoreWriteError(
-                f"{store}: segment {entry.file} is gone, a vacuum took it before it was committed",
-                remedy="Run the same command again, and give vacuum a longer time of grace.",
-            ) from error
+            raise _taken(store, entry.file) from error
 
 
 def _is_newest(base: Version) -> bool:
@@ -135,30 +134,51 @@ def _is_newest(base: Version) -> bool:
     return version_path(base.store, base.number).exists() and not version_path(base.store, base.number + 1).exists()
 
 
-def _latest(base: Version, change: Change) -> Version:
-    """Read the newest version, which others committed meanwhile; what a change counts on has to be in it."""
+def _latest(base: Version) -> Version:
+    """Read the newest version, which others committed meanwhile."""
     newest = read_version(base.store)
     require_recipe(newest, base)
-    for image, identity in change.counts_on.items():
-        row = newest.image(image)
-        if row is None or row.identity != identity:
-            raise StoreWriteError(
-                f"{base.store}: another writer gave image {image!r} other content meanwhile",
-                remedy="What was committed stands. Run the same command again.",
-            )
     return newest
+
+
+def _rebased(change: Change, base: Version) -> Change:
+    """Hold a change against what others committed: its rows have to count, edits of gone content are dropped."""
+    gone = [image for image, identity in change.counts_on.items() if _identity(base.image(image)) != identity]
+    rows = {row.image: row for row in change.rows(base)}
+    others = [
+        image
+        for image, identity in change.contents.items()
+        if image in gone or _identity(rows.get(image) or base.image(image)) != identity
+    ]
+    if others:
+        raise StoreWriteError(
+            f"{base.store}: another writer gave image {others[0]!r} other content meanwhile",
+            remedy="What was committed stands. Run the same command again.",
+        )
+    return replace(change, edits={image: edit for image, edit in change.edits.items() if image not in set(gone)})
+
+
+def _identity(row: ImageRow | None) -> tuple[str, str] | None:
+    return row.identity if row else None
 
 
 def _require_files(state: Version, segments: Sequence[SegmentEntry]) -> None:
     """Look once more for the files of a version: a vacuum without a time of grace may just have taken one."""
     paths = [state.store / SEGMENTS / entry.file for entry in segments]
-    for path in [*paths, *(state.store / TABLES / entry.file for entry in state.tables)]:
-        if not path.exists():
-            raise StoreWriteError(
-                f"{path}: a vacuum took it while version {state.number} was committed, which can't be read without it",
-                remedy=f"Delete {version_path(state.store, state.number)}, run the same command again, and give vacuum "
-                "a longer time of grace.",
-            )
+    missing = [
+        path for path in [*paths, *(state.store / TABLES / entry.file for entry in state.tables)] if not path.exists()
+    ]
+    if missing:
+        if newest_number(state.store) == state.number:  # nobody has built on it yet
+            remove([version_path(state.store, state.number)])
+        raise _taken(state.store, missing[0].name)
+
+
+def _taken(store: Path, name: str) -> StoreWriteError:
+    return StoreWriteError(
+        f"{store}: {name} is gone, a vacuum took it before it was committed",
+        remedy="Run the same command again, and give vacuum a longer time of grace.",
+    )
 
 
 def nothing_yet(store: Path, recipe: Mapping[str, Any], dim: int, dtype: str) -> Version:

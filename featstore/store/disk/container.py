@@ -192,7 +192,7 @@ def _located(
         raise ValueError(f"embeddings of shape {hole.shape}, {hole.dtype}")
     if (
         type(rows) is not int
-        or not 0 < rows < 2**31
+        or not (rows == 1 or 1 < rows <= PAGE // (hole.shape[1] * hole.dtype.itemsize))
         or sums.dtype != np.uint64
         or sums.shape != (-(-hole.shape[0] // rows),)
     ):

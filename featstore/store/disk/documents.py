@@ -14,7 +14,7 @@ from featstore.store.disk.opening import RESTORE, open_regular, read_at, unreada
 
 __all__ = ["damaged", "read_body"]
 
-_LARGEST = 2**26
+_LARGEST = 2**24
 
 
 def read_body(path: Path) -> dict[str, Any]:

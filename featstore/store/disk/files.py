@@ -130,7 +130,13 @@ class Draft:
                 raise
             if not _copy_exclusively(self.path, path):
                 return False
-        _sync_folder(path.parent)
+        try:
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise StoreWriteError(
+                f"{path}: written, but it could not be made to last ({error.strerror})",
+                remedy="Look after the disk. It is there now, and may be gone after a power cut.",
+            ) from error
         return True
 
     def _is_at(self, path: Path) -> bool:

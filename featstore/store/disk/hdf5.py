@@ -120,7 +120,7 @@ def _create(
     dataset = h5d.create(file.id, name.encode(), h5t.py_create(dtype, logical=True), space, properties, lcpl=links)
     if values is not None and values.size:
         dataset.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values))
-    return dataset.get_offset() or 0
+    return dataset.get_offset() if values is None or values.size else 0
 
 
 class _Pieces(io.RawIOBase):

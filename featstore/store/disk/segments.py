@@ -15,7 +15,9 @@ from featstore.store.disk.columns import encoded
 from featstore.store.disk.container import Container, FileEntry, read_container
 from featstore.store.disk.embeddings import Embeddings
 from featstore.store.disk.opening import RESTORE
-from featstore.store.disk.writing import EmbeddingRows, EmbeddingStream, write_container
+from featstore.store.disk.stream import EmbeddingStream
+from featstore.store.disk.writing import EmbeddingRows, write_container
+from featstore.store.images import LONGEST_FIXED_BYTES
 
 __all__ = [
     "BLOB_COLUMNS",
@@ -149,7 +151,10 @@ def segment_of(container: Container, rows: int, *, fingerprint: str, dim: int) -
     try:
         images = {name: stored[f"images/{name}"] for name in IDENTITY_COLUMNS}
         count = len(images["image"])
-        if any(column.shape != (count,) or column.dtype.kind != "S" for column in images.values()):
+        if any(
+            column.shape != (count,) or column.dtype.kind != "S" or column.itemsize > LONGEST_FIXED_BYTES
+            for column in images.values()
+        ):
             raise ValueError("columns of images that don't fit together")
         keys = {name: _int32_column(stored[name], rows) for name in KEY_COLUMNS}
         columns = [stored[f"blobs/{name}"] for name in BLOB_COLUMNS]

@@ -36,8 +36,8 @@ class _Plan:
     boxed: NDArray[np.int32]
 
 
-def compact(newest: Version, *, apply: bool) -> tuple[int, int]:
-    """Write segments anew where that gains anything; return the number of segments and the version then.
+def compact(newest: Version, *, apply: bool) -> tuple[int, int] | None:
+    """Write segments anew; return the number of segments and the version then, None where nothing would be gained.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def compact(newest: Version, *, apply: bool) -> tuple[int, int]:
     stored = Stored.of(segments, newest.images, newest.dim, newest.dtype)
     plan = _plan(newest, segments, stored)
     if plan is None:
-        return len(entries), newest.number
+        return None
     if not apply:
         return len(entries) - len(plan.chosen) + stored.segments_of(len(plan.rows)), newest.number
     new = write_segments(newest.store / SEGMENTS, stored, plan.rows, newest.fingerprint, plan.boxed)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from featstore.store.disk.columns import ImageTable
 from featstore.store.disk.files import make_folder
 from featstore.store.disk.segments import SEGMENT_BYTES, Segment, SegmentEntry, SegmentRows, write_segment
-from featstore.store.disk.writing import EmbeddingRows, block_rows
+from featstore.store.disk.stream import block_rows
+from featstore.store.disk.writing import EmbeddingRows
 from featstore.store.index import KeyIndex, blob_table
 
 __all__ = ["Stored", "write_segments"]

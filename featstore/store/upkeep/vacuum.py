@@ -43,7 +43,9 @@ class Vacuum:
     version : int
         The newest version, after it.
     segments_before, segments : int
-        Number of segments in the newest version, before and after; the same where nothing was to be compacted.
+        Number of segments in the newest version, before and after.
+    compacted : bool
+        Whether there was anything to compact.
     versions : list of int
         Versions that go.
     files : list of Path
@@ -58,6 +60,7 @@ class Vacuum:
     version: int
     segments_before: int
     segments: int
+    compacted: bool = False
     versions: list[int] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     bytes: int = 0
@@ -105,8 +108,8 @@ def vacuum(
     store = Path(path)
     newest = read_version(store)
     done = Vacuum(apply, newest.number, len(newest.segments), len(newest.segments))
-    if compact:
-        done.segments, done.version = write_anew(newest, apply=apply)
+    if compact and (compacted := write_anew(newest, apply=apply)):
+        done.compacted, (done.segments, done.version) = True, compacted
     before = time.time() - grace_s
     numbers = version_numbers(store)
     done.versions = _expired(store, numbers, keep_versions or len(numbers), before)

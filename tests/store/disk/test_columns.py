@@ -103,6 +103,7 @@ BAD = {
     "a zero inside": ("images/image", np.array([b"a", b"b\0c"], dtype="S3")),
     "too few": ("images/sha256", encoded(["one"])),
     "numbers for text": ("images/sha256", np.zeros(2, dtype="<i8")),
+    "a wide column of digests": ("images/sha256", np.zeros(2, dtype="S1025")),
     "a table for a column": ("images/sha256", np.zeros((2, 1), dtype="S1")),
     "text for numbers": ("images/position", encoded(["1", "2"])),
     "short numbers": ("images/position", np.zeros(2, dtype="<i4")),

@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as hnp
 from featstore.errors import FeatstoreError, StoreFormatError
 from featstore.recipe import canonical_json
 from featstore.store.disk.container import FileEntry, read_container
-from featstore.store.disk.writing import EmbeddingRows, block_rows, write_container
+from featstore.store.disk.stream import block_rows
+from featstore.store.disk.writing import EmbeddingRows, write_container
 
 KINDS = ("<f4", "<f2", "<i4", "<i8", "<u8", "|S1", "|S7", "|S300")
 NUMBERS = {"a": np.arange(5, dtype="<i4"), "group/texts": np.array([b"x", b"yy"]), "none": np.zeros(0, "<i8")}

@@ -15,7 +15,8 @@ from featstore.store.disk import embeddings as embeddings_module
 from featstore.store.disk.columns import ImageTable, encoded
 from featstore.store.disk.container import read_container
 from featstore.store.disk.segments import Segment
-from featstore.store.disk.writing import EmbeddingRows, block_rows, write_container
+from featstore.store.disk.stream import block_rows
+from featstore.store.disk.writing import EmbeddingRows, write_container
 from featstore.store.images import ImageRow
 from featstore.store.index import KeyIndex, blob_table, read_rows
 

@@ -37,6 +37,16 @@ def test_a_name_is_given_once_and_atomically(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "x"]
 
 
+def test_a_name_that_was_given_and_not_made_to_last(tmp_path, monkeypatch):
+    """It is there, so nobody is told that nothing has changed."""
+    monkeypatch.setattr(
+        files, "_sync_folder", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+    )
+    with pytest.raises(StoreWriteError, match=r"written, but it could not be made to last .*It is there now"):
+        files.create_exclusively(tmp_path / "a", b"content")
+    assert (tmp_path / "a").read_bytes() == b"content"
+
+
 def test_what_was_not_kept_is_gone(tmp_path):
     with pytest.raises(ZeroDivisionError), files.draft(tmp_path / "x") as draft:
         files.write_at(draft.descriptor, b"half", 0)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featstore.errors import StoreNotFoundError, StoreWriteError
+from featstore.errors import DataError, StoreNotFoundError, StoreWriteError
 from featstore.store import create_store, open_store, verify
-from featstore.store.disk import writing
+from featstore.store.disk import stream as stream_module
 from featstore.store.disk.container import read_container
-from featstore.store.disk.writing import EmbeddingStream, write_container
+from featstore.store.disk.stream import EmbeddingStream
+from featstore.store.disk.writing import write_container
 
 DIM = 1024
 
@@ -34,7 +35,7 @@ def test_any_pieces_make_the_same_file(tmp_path_factory, dim, kind, lengths, pie
     entries = []
     with pytest.MonkeyPatch.context() as patched:
         for size, parts in ((piece, lengths), (2**20, [len(array)])):
-            patched.setattr(writing, "_PIECE_BYTES", size)
+            patched.setattr(stream_module, "_PIECE_BYTES", size)
             stream = EmbeddingStream(folder / "x", dim, np.dtype(kind))
             for part in np.split(array, np.cumsum(parts)[:-1]):
                 stream.write(part)
@@ -49,14 +50,14 @@ def test_any_pieces_make_the_same_file(tmp_path_factory, dim, kind, lengths, pie
 
 def failing_once(monkeypatch, number: int, error: BaseException) -> None:
     """Let the writing of one piece fail: the first, the second, ..."""
-    count, write_at = iter(range(1, 1000)), writing.write_at
+    count, write_at = iter(range(1, 1000)), stream_module.write_at
 
     def write(*args):
         if next(count) == number:
             raise error
         write_at(*args)
 
-    monkeypatch.setattr(writing, "write_at", write)
+    monkeypatch.setattr(stream_module, "write_at", write)
 
 
 def add(writer, image: int, rows: int = 100) -> None:
@@ -87,9 +88,10 @@ def test_what_broke_off_is_never_committed(tmp_path, monkeypatch, error):
         with pytest.raises((StoreWriteError, KeyboardInterrupt)):
             for image in range(10):
                 add(writer, image)
-    with pytest.raises(StoreWriteError):
+    told = "Stale file handle" if isinstance(error, OSError) else "broken off"
+    with pytest.raises(StoreWriteError, match=told):
         add(writer, 11)
-    with pytest.raises(StoreWriteError):
+    with pytest.raises(StoreWriteError, match=told):
         writer.commit()
     assert open_store(path).version == 1
     with create_store(path, {"a": 1}, DIM) as writer:
@@ -99,6 +101,45 @@ def test_what_broke_off_is_never_committed(tmp_path, monkeypatch, error):
     np.testing.assert_array_equal(store.embeddings()[:, 0], store.keys["image"].astype(np.float32))
     assert len(store) == 1100
     assert verify(path).ok
+
+
+def test_the_first_piece_of_all_that_cannot_be_written(tmp_path):
+    """The commit of whoever goes on says what the matter was, too."""
+    path = tmp_path / "x.store"
+    path.mkdir()
+    (path / "segments").write_bytes(b"")
+    writer = create_store(path, {"a": 1}, DIM)
+    with pytest.raises(StoreWriteError, match="segments") as first:
+        add(writer, 1, rows=1000)
+    with pytest.raises(StoreWriteError) as second:
+        writer.commit()
+    assert str(second.value) == str(first.value)
+
+
+def test_a_writer_whose_block_raised_has_ended(tmp_path):
+    """Its rows are forgotten, and no byte goes to a file that was opened after its own was closed."""
+    path, precious = tmp_path / "x.store", tmp_path / "precious"
+    writer = create_store(path, {"a": 1}, DIM)
+    with pytest.raises(RuntimeError), writer:
+        add(writer, 1, rows=1000)
+        raise RuntimeError
+    with precious.open("wb") as stream:
+        stream.write(b"precious")
+        stream.flush()
+        for go_on in (lambda: add(writer, 2, rows=1000), writer.commit, lambda: writer.register("a")):
+            with pytest.raises(StoreWriteError, match=r"ended when its block raised.*create_store"):
+                go_on()
+    assert precious.read_bytes() == b"precious"
+    assert list((path / "segments").iterdir()) == []
+    with pytest.raises(StoreNotFoundError):
+        open_store(path)
+
+
+def test_a_commit_that_fails_at_the_end_of_a_block_leaves_nothing(tmp_path):
+    path = tmp_path / "x.store"
+    with pytest.raises(DataError, match="augmented repeats only"), create_store(path, {"a": 1}, DIM) as writer:
+        writer.add("a", range(1000), [1] * 1000, np.ones((1000, DIM)))
+    assert list((path / "segments").iterdir()) == []
 
 
 def test_a_writer_that_is_forgotten_leaves_nothing(tmp_path):

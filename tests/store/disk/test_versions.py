@@ -70,7 +70,7 @@ def test_the_way_out_of_damage_is_a_version_that_is_there(store, damage):
         elif damage == "field":
             put_body(store, number, {**body, "dim": 0})
         else:
-            os.truncate(version_path(store, number), 2**26 + 1)
+            os.truncate(version_path(store, number), 2**24 + 1)
         told = refusal(store, number)
         assert "Restore the file from a copy" in told
         assert earlier in told
@@ -79,7 +79,7 @@ def test_the_way_out_of_damage_is_a_version_that_is_there(store, damage):
 
 def test_a_version_file_that_is_too_large_is_told_so(store):
     os.truncate(version_path(store, 3), 2**40)
-    assert f"{2**40} bytes; expected at most {2**26}" in refusal(store, 3)
+    assert f"{2**40} bytes; expected at most {2**24}" in refusal(store, 3)
 
 
 @pytest.mark.parametrize("field", ["version", "fingerprint", "dim", "dtype"])

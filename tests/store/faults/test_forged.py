@@ -62,6 +62,16 @@ def test_absurd_directories(victim, copy, forge, read_all, tell, kind):
     assert same < len(forged) / 10
 
 
+@pytest.mark.parametrize(("dim_6_rows", "fits"), [(170, True), (171, False), (2**31 - 1, False)])
+def test_rows_share_a_checksum_within_a_page_only(copy, forge, read_all, dim_6_rows, fits):
+    """Larger blocks would be summed anew for every batch that is read."""
+    path = copy("blocks")
+    forge(path).segment(lambda c: c.directory["attributes"].update(block_rows=dim_6_rows))
+    told = read_all([path])[0]
+    assert told["ok"] == fits
+    assert fits or "checksums for blocks" in told["error"]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_absurd_columns(copy, forge, read_all, packed):
     """Keys that point nowhere, text that is none: whatever the columns hold, no other error than our own."""
