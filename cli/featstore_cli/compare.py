@@ -114,18 +114,24 @@ def deep(
 
 
 def _recipe(store: Store) -> Recipe:
-    """Read the recipe; that of embeddings from elsewhere does not say how to make them again."""
+    """Read the recipe; of embeddings from elsewhere it does not say how to make them again, or of which files."""
     from featstore.errors import SettingError
     from featstore.recipe import Recipe
+    from featstore.store.compare.matching import has_digests
 
+    remedy = "Leave --deep out: it is for stores that featstore extract made."
     try:
-        return Recipe.from_dict(store.recipe)
+        recipe = Recipe.from_dict(store.recipe)
     except SettingError as error:
         raise SettingError(
             f"{store.path}: these embeddings can't be made again: {error.found}",
             expected=error.expected,
-            remedy="Leave --deep out: it is for stores that featstore extract made.",
+            remedy=remedy,
         ) from error
+    if not has_digests(store.state.images):
+        found = "has no digests of its images, so it can't be told whether the data are what was embedded"
+        raise SettingError(f"{store.path}: {found}", remedy=remedy)
+    return recipe
 
 
 def deep_lines(result: dict[str, Any]) -> Iterator[str]:
@@ -156,6 +162,8 @@ def _diff_lines(found: StoreDiff) -> Iterator[str]:
         yield from _list(f"only in {side}", "image", images)
         yield from _list(f"only in {side}", "embedding", keys)
     yield from _list("other content", "image", found.content)
+    if found.without_digests:
+        yield f"content of images not compared, names alone: no digests in {found.without_digests}"
     for fact, rows in found.facts.items():
         yield from _list(f"other {fact.replace('_', ' ')}", "image", rows)
     yield from _cosine_lines(found)
@@ -190,14 +198,14 @@ def _cosine_lines(found: StoreDiff) -> Iterator[str]:
     if found.cosines is None:
         yield f"no cosines: an embedding has {found.a.dim} numbers in a, {found.b.dim} in b"
         return
-    yield from _summary_lines(found.cosines)
+    yield from _summary_lines(found.cosines, "name" if found.without_digests else "content")
     yield from (f"worst: {key}" for key in found.worst)
 
 
-def _summary_lines(cosines: CosineSummary) -> Iterator[str]:
+def _summary_lines(cosines: CosineSummary, same: str) -> Iterator[str]:
     from featstore.store.compare.cosines import written
 
-    yield f"compared: {counted(cosines.count, 'embedding')} of the same content, {cosines.identical} identical"
+    yield f"compared: {counted(cosines.count, 'embedding')} of the same {same}, {cosines.identical} identical"
     if cosines.undefined:
         yield f"no cosine: {counted(cosines.undefined, 'embedding')}, one side all zeros or not finite"
     if cosines.min is not None and cosines.mean is not None:

@@ -11,6 +11,12 @@ EXAMPLES = """\b
 Examples:
   featstore doctor --json"""
 
+_NEEDED_FOR = {
+    "opencv-python-headless": "extract",
+    "scikit-image": "stain-texture",
+    "transformers": "encoders from Hugging Face",
+}
+
 
 @plain_errors(nothing_changed)
 def doctor(as_json: JsonFlag = False) -> None:
@@ -22,7 +28,9 @@ def doctor(as_json: JsonFlag = False) -> None:
         print_json(found)
         return
     lines = [f"featstore {found['featstore']}, Python {found['python']}, {found['platform']}, {found['cores']} cores"]
-    lines += [f"  {name:<22} {version or 'not installed'}" for name, version in found["packages"].items()]
+    for name, version in found["packages"].items():
+        if version or name in _NEEDED_FOR:  # a package that nothing needs is not missed
+            lines.append(f"  {name:<22} {version or f'not installed (only for {_NEEDED_FOR[name]})'}")
     lines += ["devices"]
     lines += [f"  {row['device']:<22} {row['name']}, precision {row['precision']}" for row in found["devices"]]
     lines += ["encoders"]

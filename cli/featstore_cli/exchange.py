@@ -104,6 +104,8 @@ def import_(
     """
     from featstore.store.exchange import import_embeddings
 
+    if keep_recipe and encoder is not None:
+        raise typer.BadParameter("not with --keep-recipe, which takes the encoder of the file", param_hint="--encoder")
     with progress_bar("import") as move:
         report = import_embeddings(
             sources,

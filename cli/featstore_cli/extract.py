@@ -68,7 +68,8 @@ def extract(
     """Find tissue blobs, crop and augment them, embed the crops, and write the store.
 
     Only what is not stored yet is computed: more repeats, new images and changed images are added, and a second run
-    of the same command does nothing.
+    of the same command does nothing. Work is committed every 30 seconds: a run that is killed (kill -9, a power cut)
+    loses what was computed since, one that is ended by Ctrl-C loses nothing that is finished.
     """
     from joblib import cpu_count
 

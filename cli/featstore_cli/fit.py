@@ -85,7 +85,7 @@ def fit(
 
 
 def _check_bags(bags: Bags, store: Path) -> None:
-    """Refuse a store without labelled images, and warn where some have fewer repeats."""
+    """Refuse a store without labelled images of two classes, and warn where some have fewer repeats."""
     from featstore.errors import LabelError
 
     if not len(bags):
@@ -93,10 +93,16 @@ def _check_bags(bags: Bags, store: Path) -> None:
             f"{store} has no labelled training images",
             remedy="Label some: featstore store label CSV, or featstore fit --labels CSV (columns sample_index,label).",
         )
+    if len(classes := set(bags.labels.tolist())) == 1:
+        raise LabelError(
+            f"{store}: one class, {classes.pop()!r}, in {counted(len(bags), 'label')}",
+            expected="two classes or more",
+            remedy="Label others: featstore store label CSV, or featstore fit --labels CSV.",
+        )
     if bags.lacking_repeats:
         warn(
             f"{counted(bags.lacking_repeats, 'image')} of {len(bags)} have fewer repeats than others; "
-            f"to complete them: featstore extract --repeats {max(bags.repeats)}"
+            f"to complete them: featstore extract DATA --store {store} --repeats {max(bags.repeats)}"
         )
 
 

@@ -77,10 +77,15 @@ def sized(count: int) -> str:
 def warn_of_names(match: NameMatch, store: Path) -> None:
     """Warn of names of a CSV that mean no image, or a training and a test image alike."""
     if match.unknown:
-        warn(f"{counted(len(match.unknown), 'name')} not in {store}: {', '.join(match.unknown[:5])}")
+        warn(f"{counted(len(match.unknown), 'name')} not in {store}: {_first(match.unknown)}")
     if match.shared:
-        names = f"{counted(len(match.shared), 'name')} ({', '.join(match.shared[:5])}, ...)"
+        names = f"{counted(len(match.shared), 'name')} ({_first(match.shared)})"
         warn(f"{names} could mean a training or a test image: the training images were taken")
+        note(f"  writing the key ({match.keys[match.shared[0]]}) settles it")
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join([*names[:5], "..."] if len(names) > 5 else names)
 
 
 def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featstore_cli import compare, exchange, upkeep
 from featstore_cli.options import StorePath, VersionOption, nothing_changed
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
+
+if TYPE_CHECKING:
+    from featstore.store.labels import Relabelled
 
 __all__ = ["app"]
 
@@ -38,9 +41,9 @@ def info(
     print_lines(f"{name.replace('_', ' '):<{width}}  {_words(value)}" for name, value in found.items())
     encoder = recipe.get("encoder")
     if isinstance(encoder, dict):
-        print_lines(
-            [f"{'encoder':<{width}}  {encoder.get('name')} (weights {str(encoder.get('weights_digest'))[:12]})"]
-        )
+        digest = encoder.get("weights_digest")
+        weights = f" (weights {str(digest)[:12]})" if digest else ""
+        print_lines([f"{'encoder':<{width}}  {encoder.get('name')}{weights}"])
 
 
 @app.command(epilog="\b\nExamples:\n  featstore store log embeddings.store")
@@ -55,8 +58,9 @@ def log(store: StorePath = Path("embeddings.store"), as_json: JsonFlag = False) 
         return
     for version in versions:
         added = version["added"] if isinstance(version["added"], dict) else {}
+        done = "rewritten" if version["operation"] == "compact" else "added"
         counts = (
-            f"{counted(added.get('rows', 0), 'embedding')} added, {counted(added.get('images', 0), 'image')} updated"
+            f"{counted(added.get('rows', 0), 'embedding')} {done}, {counted(added.get('images', 0), 'image')} updated"
         )
         print_lines([f"{version['version']:>5}  {version['created']}  {version['operation']!s:<8} {counts}"])
 
@@ -72,24 +76,40 @@ def label(
     from featstore.dataset.labels import read_label_csv
     from featstore.store import NewLabel, relabel
 
-    table = read_label_csv(csv)
+    table = read_label_csv(csv, contradicted="the labels that they have stay")
     for text in table.warnings:
         warn(text)
     rows = [NewLabel(row.sample_index, row.label, row.split, row.group) for row in table.rows]
-    version, changed, match = relabel(store, rows)
-    warn_of_names(match, store)
+    done = relabel(store, rows)
+    unlabelled = sum(not (row.label or row.conflict) for row in table.rows)
+    _warn_of_labels(done, unlabelled, csv, store)
     if as_json:
         print_json(
             {
                 "store": str(store),
-                "version": version,
-                "changed": changed,
-                "unknown": match.unknown,
-                "shared": match.shared,
+                "version": done.version,
+                "changed": done.changed,
+                "unknown": done.match.unknown,
+                "shared": done.match.shared,
+                "moved": done.moved,
+                "new_classes": done.new_classes,
+                "unlabelled": unlabelled,
             }
         )
         return
-    print_lines([f"{store}: version {version}, {counted(changed, 'image')} changed"])
+    print_lines([f"{store}: version {done.version}, {counted(done.changed, 'image')} changed"])
+    if done.moved:
+        why = "they got their first label (give a split column to keep them in test)"
+        print_lines([f"  {counted(len(done.moved), 'image')} went from test to train: {why}"])
+
+
+def _warn_of_labels(done: Relabelled, unlabelled: int, csv: Path, store: Path) -> None:
+    warn_of_names(done.match, store)
+    if unlabelled:
+        warn(f"{counted(unlabelled, 'image')} of {csv} without a label: the labels that they have stay")
+    if done.new_classes:
+        names = ", ".join(map(repr, done.new_classes))
+        warn(f"no image of {store} had the label {names} before: a new class, or a slip of the pen")
 
 
 for command, name, summary, examples in (

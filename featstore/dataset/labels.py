@@ -122,13 +122,15 @@ def join_spellings(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     return [winners[_folded(label)] for label in cleaned], warnings
 
 
-def read_label_csv(path: str | Path) -> LabelTable:
+def read_label_csv(path: str | Path, contradicted: str = "not used in training") -> LabelTable:
     """Read a label file.
 
     Parameters
     ----------
     path : str or Path
         A CSV with ``sample_index`` (or ``image``) and ``label``, and optionally ``split``, ``group`` and others.
+    contradicted : str
+        What becomes of images with several labels, for the warning.
 
     Returns
     -------
@@ -150,7 +152,7 @@ def read_label_csv(path: str | Path) -> LabelTable:
             raise LabelError(f"line {row.line} of {path} has no {name}", expected="the name of an image")
         by_image.setdefault(unicodedata.normalize("NFC", row.get(name)), []).append((row, label))
     rows = tuple(_merge(name, found, table.path) for found in by_image.values())
-    return LabelTable(table.path, table.columns, rows, (*warnings, *_repeated(by_image, table.path)))
+    return LabelTable(table.path, table.columns, rows, (*warnings, *_repeated(by_image, table.path, contradicted)))
 
 
 def _merge(name: str, found: Sequence[tuple[Row, str]], path: Path) -> LabelRow:
@@ -166,7 +168,7 @@ def _merge(name: str, found: Sequence[tuple[Row, str]], path: Path) -> LabelRow:
     return LabelRow(row.get(name), label, split, row.get("group"), row.line, conflict, row.cells)
 
 
-def _repeated(by_image: Mapping[str, Sequence[tuple[Row, str]]], path: Path) -> list[str]:
+def _repeated(by_image: Mapping[str, Sequence[tuple[Row, str]]], path: Path, contradicted: str) -> list[str]:
     same: list[str] = []
     different: list[str] = []
     for name, found in by_image.items():
@@ -180,7 +182,7 @@ def _repeated(by_image: Mapping[str, Sequence[tuple[Row, str]]], path: Path) -> 
         )
     if different:
         said_of = f"{plural(len(different), 'image')} more than one label: {listing(different)}"
-        warnings.append(f"{path.name} gives {said_of}; not used in training")
+        warnings.append(f"{path.name} gives {said_of}; {contradicted}")
     return warnings
 
 

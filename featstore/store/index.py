@@ -21,7 +21,7 @@ from featstore.store.runs import run_starts
 
 __all__ = ["KeyIndex", "blob_table", "read_rows"]
 
-_JOB_BYTES = 2**25
+_JOB_BYTES = 2**26
 """Embeddings that one of two threads reads at a time."""
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from featstore.errors import LabelError
 from featstore.store.disk.commits import Change, commit
 from featstore.store.disk.versions import read_version
 from featstore.store.images import ImageRow
 
-__all__ = ["NameMatch", "NewLabel", "match_names", "relabel"]
+__all__ = ["NameMatch", "NewLabel", "Relabelled", "match_names", "relabel"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,29 @@ class NameMatch:
     shared: list[str]
 
 
+class Relabelled(NamedTuple):
+    """What a relabelling did.
+
+    Attributes
+    ----------
+    version : int
+        The version now; the same as before when nothing changed.
+    changed : int
+        Number of images that changed.
+    match : NameMatch
+    moved : list of str
+        Images that went from test to train because they got their first label.
+    new_classes : list of str
+        Labels that no image had before, in a store where some had one: perhaps misspelt.
+    """
+
+    version: int
+    changed: int
+    match: NameMatch
+    moved: list[str]
+    new_classes: list[str]
+
+
 def match_names(images: Mapping[str, ImageRow], names: Iterable[str]) -> NameMatch:
     """Find the images that names mean.
 
@@ -83,20 +109,16 @@ def match_names(images: Mapping[str, ImageRow], names: Iterable[str]) -> NameMat
             match.keys[name] = found[0].image
         else:
             match.unknown.append(name)
-    _require_some_and_distinct(match.keys, images, len(names))
+    _require_some_and_distinct(match.keys, images, names)
     return match
 
 
-def relabel(path: str | Path, labels: Iterable[NewLabel]) -> tuple[int, int, NameMatch]:
+def relabel(path: str | Path, labels: Iterable[NewLabel]) -> Relabelled:
     """Commit new labels, splits and groups as the next version, embeddings untouched.
 
     Returns
     -------
-    version : int
-        The version now; the same as before when nothing changed.
-    changed : int
-        Number of images that changed.
-    match : NameMatch
+    Relabelled
 
     Raises
     ------
@@ -107,15 +129,21 @@ def relabel(path: str | Path, labels: Iterable[NewLabel]) -> tuple[int, int, Nam
     base = read_version(folder)
     match = match_names(base.images, wanted)
     change = Change("label", edits={key: partial(_renamed, wanted[name], key) for name, key in match.keys.items()})
-    changed = len(change.rows(base))
-    version = commit(base, change).number if changed else base.number
-    return version, changed, match
+    rows = change.rows(base)
+    version = commit(base, change).number if rows else base.number
+    asked = {key for name, key in match.keys.items() if wanted[name].split}
+    trained = (row.image for row in rows if row.split == "train" and row.image not in asked)
+    moved = [image for image in trained if base.images[image].split == "test"]
+    known = base.images.counts("label", np.arange(len(base.images)))
+    new = sorted({row.label for row in rows} - {"", *known}) if known else []
+    return Relabelled(version, len(rows), match, moved, new)
 
 
-def _require_some_and_distinct(keys: Mapping[str, str], images: Mapping[str, ImageRow], count: int) -> None:
+def _require_some_and_distinct(keys: Mapping[str, str], images: Mapping[str, ImageRow], names: Sequence[str]) -> None:
     if not keys:
         row = next(iter(images.values()), ImageRow("none: it is empty"))
-        found = f"no image of the store has {'the name' if count == 1 else f'any of the {count} names'} given"
+        meant = f"the name {names[0]!r}" if len(names) == 1 else f"any of the {len(names)} names given"
+        found = f"no image of the store has {meant}"
         raise LabelError(found, expected=f"names such as {row.sample_index or row.image!r}")
     first: dict[str, str] = {}
     for name, key in keys.items():

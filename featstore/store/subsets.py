@@ -71,7 +71,7 @@ def repeats_up_to(number: int | None, stored: list[int], path: Path) -> list[int
     if number > most:
         raise SettingError(
             f"{number} repeats asked for, {most} stored in {path}",
-            remedy=f"Add them with: featstore extract --repeats {number}",
+            remedy=f"Add them with: featstore extract DATA --store {path} --repeats {number}",
         )
     return [repeat for repeat in stored if repeat <= number]
 

@@ -208,6 +208,15 @@ def test_doctor(featstore, featstore_json):
     assert "phikon-v2" in text
 
 
+def test_doctor_says_what_a_missing_package_is_for(featstore, monkeypatch):
+    found = {"featstore": "1", "python": "3", "platform": "x", "cores": 2, "devices": [], "encoders": []}
+    found["packages"] = {"numpy": "2.0", "transformers": None, "of-no-use": None}
+    monkeypatch.setattr("featstore.encoders.examine", lambda: found)
+    text = featstore("doctor").stdout
+    assert "not installed (only for encoders from Hugging Face)" in text
+    assert "of-no-use" not in text
+
+
 def test_every_command_has_help_with_examples(featstore):
     for command in ("extract", "fit", "predict", "doctor"):
         result = featstore(command, "--help")
@@ -248,4 +257,49 @@ def test_a_test_label_file_does_not_pass_unnoticed(work, featstore, tmp_path):
     shutil.copytree(work / "s.store", tmp_path / "s.store")
     (tmp_path / "labels.csv").write_text("sample_index,label\nimg_0000.png,HER2(+)\n")
     result = featstore("store", "label", tmp_path / "labels.csv", tmp_path / "s.store")
-    assert "could mean a training or a test image" in result.stderr
+    assert "1 name (img_0000.png) could mean a training or a test image" in result.stderr
+    assert "writing the key (train_data/img_0000.png) settles it" in result.stderr
+
+
+def test_labels_that_change_nothing_or_more_than_they_seem_to_are_told(work, featstore, featstore_json, tmp_path):
+    shutil.copytree(work / "s.store", tmp_path / "s.store")
+    rows = [
+        *("train_data/img_0000.png,A", "train_data/img_0000.png,B"),
+        *("train_data/img_0001.png,", "train_data/img_0002.png,Lumnal A"),
+        *("test_data/img_0000.png,HER2(+)", "test_data/img_0001.png,HER2(+)"),
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["sample_index,label", *rows]))
+    before = library.open_store(tmp_path / "s.store").images
+    shutil.copytree(tmp_path / "s.store", tmp_path / "json.store")
+    result = featstore("store", "label", tmp_path / "labels.csv", tmp_path / "s.store")
+    after = library.open_store(tmp_path / "s.store").images
+    for name in ("train_data/img_0000.png", "train_data/img_0001.png"):
+        assert after[name].label == before[name].label != ""
+    assert "more than one label: train_data/img_0000.png; the labels that they have stay" in result.stderr
+    assert "1 image of" in result.stderr
+    assert "without a label: the labels that they have stay" in result.stderr
+    assert "had the label 'Lumnal A' before" in result.stderr
+    assert "2 images went from test to train: they got their first label (give a split column" in result.stdout
+    said = featstore_json("store", "label", tmp_path / "labels.csv", tmp_path / "json.store")
+    assert said["moved"] == ["test_data/img_0000.png", "test_data/img_0001.png"]
+    assert (said["new_classes"], said["unlabelled"]) == (["Lumnal A"], 1)
+
+
+def test_one_class_is_told_in_plain_words(work, featstore, tmp_path):
+    name = next(iter(library.open_store(work / "s.store").usable("train")))
+    (tmp_path / "labels.csv").write_text(f"sample_index,label\n{name},dense\n")
+    result = featstore("fit", work / "s.store", "--model", tmp_path / "m.model", "--labels", tmp_path / "labels.csv")
+    assert result.exit_code == 1
+    assert "one class, 'dense', in 1 label;" in result.stderr
+
+
+def test_how_to_complete_repeats_names_the_store(work, featstore, tmp_path):
+    store = library.open_store(work / "s.store")
+    shutil.copytree(work / "s.store", tmp_path / "s.store")
+    name, row = next(iter(store.usable("train").items()))
+    with library.create_store(tmp_path / "s.store", store.recipe, store.dim) as writer:
+        writer.add(name, [0], [2], store.embeddings(images=[name], blobs=[0], repeats=[0]), label=row.label)
+    fit = ["fit", tmp_path / "s.store", "--model", tmp_path / "m.model", "--preset", "m4", "--folds", 2]
+    advice = f"featstore extract DATA --store {tmp_path / 's.store'} --repeats "
+    assert f"{advice}2" in featstore(*fit).stderr
+    assert f"{advice}7" in featstore(*fit, "--repeats", 7).stderr

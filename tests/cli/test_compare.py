@@ -169,6 +169,21 @@ def test_embeddings_from_elsewhere_cannot_be_made_again(small_data, tmp_path):
         compare.deep(open_store(tmp_path / "mine.store"), small_data)
 
 
+def test_an_export_that_is_imported_again(work, small_data, featstore, tmp_path):
+    """It has no digests of its images: names alone are compared, and nothing can be made again."""
+    featstore("store", "export", work / "s.store", "--out", tmp_path / "s.npz")
+    featstore("store", "import", tmp_path / "s.npz", "--store", tmp_path / "again.store", "--keep-recipe")
+    text = featstore("store", "diff", work / "s.store", tmp_path / "again.store").stdout
+    assert "other content" not in text
+    assert "content of images not compared, names alone: no digests in b" in text
+    count = len(open_store(work / "s.store"))
+    assert f"compared: {count} embeddings of the same name, {count} identical" in text
+    result = featstore("store", "verify", tmp_path / "again.store", "--deep", "--data", small_data)
+    assert result.exit_code == 1
+    assert "has no digests of its images" in result.stderr
+    assert "not what was embedded:" not in result.output
+
+
 def test_weights_that_are_not_the_recipes(work, small_data, tmp_path):
     recipe = open_store(work / "s.store").recipe
     encoder = {**recipe["encoder"], "version": recipe["encoder"]["version"] + 1}

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from featstore.store import open_store
 from featstore_cli.exchange import EXPORT_EXAMPLES, IMPORT_EXAMPLES, export, import_
+from featstore_cli.store import info
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,7 @@ def run():
     app = typer.Typer(rich_markup_mode=None)
     app.command("import", epilog=IMPORT_EXAMPLES)(import_)
     app.command("export", epilog=EXPORT_EXAMPLES)(export)
+    app.command("info")(info)
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -35,6 +37,7 @@ def test_there_and_back(run, table, tmp_path):
     report = json.loads(first.stdout)
     assert (report["version"], report["images"], report["embeddings"], report["format"]) == (1, 3, 4, "npz")
     assert open_store(store).recipe["encoder"] == {"name": "mine", "dim": 3}
+    assert "weights" not in run("info", store).stdout
     out = tmp_path / "b.npz"
     written = run("export", store, "--out", out, "--split", "train", "--repeats", 0, "--json")
     assert json.loads(written.stdout)["embeddings"] == 4
@@ -71,6 +74,7 @@ def test_plain_lines_and_plain_errors(run, table, tmp_path):
         (["import"], "SOURCE"),
         (["import", "x.npz", "--column", "image"], "FIELD=NAME"),
         (["import", "x.npz", "--format", "csv"], "csv"),
+        (["import", "x.npz", "--keep-recipe", "--encoder", "foo"], "not with --keep-recipe"),
         (["export", "--split", "validation"], "validation"),
     ],
 )

@@ -171,7 +171,9 @@ def test_stores_of_two_recipes_are_not_merged(store, featstore, tmp_path):
         writer.add("x", [0], [0], np.zeros((1, open_store(store).dim)))
     result = featstore("store", "merge", store, tmp_path / "other.store", "--into", tmp_path / "all.store")
     assert result.exit_code == 1
-    assert "seed is" in result.stderr
+    assert f"{store} and {tmp_path / 'other.store'} are of different recipes: seed is 0 and 77" in result.stderr
+    assert "Merge takes stores of one recipe" in result.stderr
+    assert "--store" not in result.stderr
 
 
 def test_vacuum_tells_first_and_removes_when_asked(store, featstore, featstore_json):
@@ -201,13 +203,21 @@ def test_vacuum_warns_of_a_short_time_of_grace(store, featstore, hours, apply):
     assert json.loads(result.stdout)["applied"] == apply
 
 
-def test_vacuum_compacts_and_forgets_old_versions(store, featstore, featstore_json):
+def test_vacuum_compacts_and_forgets_old_versions(store, featstore, featstore_json, tmp_path):
     for number in range(4):
         with create_store(store, open_store(store).recipe, open_store(store).dim) as writer:
             writer.add(f"more {number}.png", [0], [0], np.zeros((1, writer._base.dim)), label="A")
     before = featstore_json("store", "info", store)
     told = featstore("store", "vacuum", store, "--compact")
     assert "5 segments would become 1" in told.stdout
+    shutil.copytree(store, tmp_path / "young.store")
+    young = featstore("store", "vacuum", tmp_path / "young.store", "--compact", "--keep-versions", 1, "--apply").stdout
+    assert "0 files removed" in young
+    assert "5 versions too young, see --grace-hours" in young
+    shutil.copytree(store, tmp_path / "kept.store")
+    kept = featstore("store", "vacuum", tmp_path / "kept.store", "--compact", "--apply").stdout
+    assert "Earlier versions still need the old segments" in kept
+    assert "embeddings rewritten, " in featstore("store", "log", tmp_path / "kept.store").stdout.splitlines()[0]
     done = featstore("store", "vacuum", store, "--compact", "--keep-versions", 1, "--grace-hours", 0, "--apply")
     assert done.exit_code == 0
     assert "5 segments became 1 in version 6" in done.stdout

@@ -92,7 +92,8 @@ def test_contradicting_rows_leave_no_label_and_name_both_lines(tmp_path):
     table = read_label_csv(write(tmp_path, "sample_index,label\na.png,A\na.png,B\nb.png,B\n"))
     assert [row.label for row in table.rows] == ["", "B"]
     assert table.rows[0].conflict == "labels.csv says 'A' (line 2) and 'B' (line 3)"
-    assert any("gives 1 image more than one label: a.png" in warning for warning in table.warnings)
+    assert table.warnings == ("labels.csv gives 1 image more than one label: a.png; not used in training",)
+    assert read_label_csv(table.path, contradicted="what now").warnings[0].endswith("a.png; what now")
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from featstore.store.images import twin_groups
 
 def test_relabelling_is_a_version_of_its_own(make_store):
     store = make_store(3)
-    version, changed, match = relabel(
+    done = relabel(
         store.path,
         [NewLabel("img_0000.png", label="Z", group="p"), NewLabel("img_0001.png", label="B"), NewLabel("ghost.png")],
     )
-    assert (version, changed, match.unknown) == (2, 1, ["ghost.png"])
+    assert (done.version, done.changed, done.match.unknown) == (2, 1, ["ghost.png"])
+    assert (done.moved, done.new_classes) == ([], ["Z"])
     now = open_store(store.path)
     assert (now.images["img_0000.png"].label, now.images["img_0000.png"].group) == ("Z", "p")
     assert open_store(store.path, version=1).images["img_0000.png"].label == "A"
@@ -27,19 +28,28 @@ def test_relabelling_is_a_version_of_its_own(make_store):
 
 
 def test_names_that_are_not_there(make_store):
-    with pytest.raises(LabelError, match=r"has the name given.*such as 'img_0000\.png'"):
-        relabel(make_store(1).path, [NewLabel("x")])
+    path = make_store(1).path
+    with pytest.raises(LabelError, match=r"has the name 'x'.*such as 'img_0000\.png'"):
+        relabel(path, [NewLabel("x")])
+    with pytest.raises(LabelError, match="has any of the 2 names given"):
+        relabel(path, [NewLabel("x"), NewLabel("y")])
 
 
 def test_an_unlabelled_image_that_gets_a_label_goes_into_training(helpers, tmp_path):
     with create_store(tmp_path / "x.store", helpers.recipe, helpers.dim) as writer:
         helpers.add_image(writer, 0, split="test")
         helpers.add_image(writer, 1, split="test")
-    relabel(
-        tmp_path / "x.store", [NewLabel("img_0000.png", label="A"), NewLabel("img_0001.png", label="A", split="test")]
-    )
+        helpers.add_image(writer, 2, split="test")
+    said = [
+        NewLabel("img_0000.png", "A"),
+        NewLabel("img_0001.png", "A", "test"),
+        NewLabel("img_0002.png", "A", "train"),
+    ]
+    done = relabel(tmp_path / "x.store", said)
     images = open_store(tmp_path / "x.store").images
-    assert [row.split for row in images.values()] == ["train", "test"]
+    assert [row.split for row in images.values()] == ["train", "test", "train"]
+    assert done.moved == ["img_0000.png"], "the only one for which nobody asked it"
+    assert done.new_classes == [], "there were none before"
 
 
 def test_a_file_name_of_both_splits_means_the_training_image():

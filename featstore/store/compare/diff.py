@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featstore.errors import SettingError
 from featstore.recipe import differences
 from featstore.store.compare.cosines import CosineSummary, KeyCosine, compare_rows, worst_keys
-from featstore.store.compare.matching import KeyMatch, differing_images, match_keys
+from featstore.store.compare.matching import KeyMatch, differing_images, has_digests, match_keys
 from featstore.store.disk.columns import ImageTable
 from featstore.store.images import ImageRow
 from featstore.store.keys import number_images
@@ -68,6 +68,9 @@ class StoreDiff:
         Names of images that the other does not know.
     content : Listed
         Images whose file or mask differs, as ``image`` and ``what``; their embeddings are not compared.
+    without_digests : str
+        Which of the two, ``a`` or ``b``, has no digest of any image (``a and b`` where both), else empty: content could
+        not be compared then, and images of one name count as the same.
     facts : dict of str to Listed
         ``label``, ``split``, ``group`` and ``left_out`` (why an image does not count), as ``image``, ``a``, ``b``.
     keys_only_a, keys_only_b : Listed
@@ -86,6 +89,7 @@ class StoreDiff:
     images_only_a: Listed
     images_only_b: Listed
     content: Listed
+    without_digests: str
     facts: dict[str, Listed]
     keys_only_a: Listed
     keys_only_b: Listed
@@ -157,8 +161,10 @@ def diff(a: Store, b: Store) -> StoreDiff:
     """
     keys, b_keys = a.keys, b.keys
     match = match_keys(keys, b_keys)
-    rows = differing_images(a.state.images, b.state.images)
-    changed = {ours.image: what for ours, theirs in rows if (what := _changed(ours, theirs))}
+    tables = {"a": a.state.images, "b": b.state.images}
+    rows = differing_images(*tables.values())
+    unknown = " and ".join(name for name, table in tables.items() if not has_digests(table))
+    changed = {} if unknown else {ours.image: what for ours, theirs in rows if (what := _changed(ours, theirs))}
     summary, worst = _compared(a, b, keys, match, changed)
     return StoreDiff(
         _side(a),
@@ -167,6 +173,7 @@ def diff(a: Store, b: Store) -> StoreDiff:
         _listed(_absent(a.state.images, b.state.images)),
         _listed(_absent(b.state.images, a.state.images)),
         _listed({"image": name, "what": what} for name, what in changed.items()),
+        unknown,
         {fact: _listed(_differing(fact, rows)) for fact in FACTS},
         _listed_keys(keys, match.only_a),
         _listed_keys(b_keys, match.only_b),

@@ -11,7 +11,7 @@ from featstore.store.disk.columns import ImageTable
 from featstore.store.images import ImageRow
 from featstore.store.keys import number_images
 
-__all__ = ["KeyMatch", "differing_images", "match_keys"]
+__all__ = ["KeyMatch", "differing_images", "has_digests", "match_keys"]
 
 DIGESTS = ("sha256", "mask_sha256")
 WORDS = ("split", "label", "group", "reason", "artefact")
@@ -68,6 +68,11 @@ def _pairs(keys: NDArray[np.void]) -> NDArray[np.int64]:
     """Blob and repeat as one number; neither is below 0."""
     pairs: NDArray[np.int64] = (keys["blob"].astype(np.int64) << 32) | keys["repeat"].astype(np.int64)
     return pairs
+
+
+def has_digests(table: ImageTable) -> bool:
+    """Tell whether content is known of any image; where it is of none, as after an import, there is no comparing it."""
+    return not len(table) or any((table.plain[column] != b"").any() for column in DIGESTS)
 
 
 def differing_images(a: ImageTable, b: ImageTable) -> list[tuple[ImageRow, ImageRow]]:

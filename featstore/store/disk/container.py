@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64
 
 from featstore.errors import StoreFormatError
-from featstore.store.disk.embeddings import Embeddings
+from featstore.store.disk.embeddings import GROUP_BLOCKS, Embeddings
 from featstore.store.disk.opening import RESTORE, open_regular, read_at, unreadable
 
-__all__ = ["EMBEDDINGS", "FORMAT", "PAGE", "SUMS", "Container", "FileEntry", "read_container"]
+__all__ = ["EMBEDDINGS", "FORMAT", "GROUP_SUMS", "PAGE", "SUMS", "Container", "FileEntry", "read_container"]
 
 FORMAT = 1
 """The format of stores. Raise it when an older reader would misread a newer file, keep reading the older ones, and
 keep a store of each in ``tests/store/archive``. A field that older readers may ignore needs no new number.
 """
 
-EMBEDDINGS, SUMS = "embeddings", "embeddings_xxh3"
+EMBEDDINGS, SUMS, GROUP_SUMS = "embeddings", "embeddings_xxh3", "embeddings_xxh3_64"
 PAGE = 4096
 _LARGEST_USER_BLOCK = 2**24
 _STRUCTURE, _STRUCTURE_OF_ONE = 2**24, 2**13
@@ -187,17 +187,18 @@ class _Described:
 def _located(
     path: Path, hole: _Described, datasets: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
 ) -> Embeddings:
-    sums, rows = datasets[SUMS], attributes["block_rows"]
+    sums, groups, rows = datasets[SUMS], datasets[GROUP_SUMS], attributes["block_rows"]
     if len(hole.shape) != 2 or hole.dtype.kind != "f" or 0 in hole.shape:
         raise ValueError(f"embeddings of shape {hole.shape}, {hole.dtype}")
     if (
         type(rows) is not int
         or not (rows == 1 or 1 < rows <= PAGE // (hole.shape[1] * hole.dtype.itemsize))
-        or sums.dtype != np.uint64
+        or not sums.dtype == groups.dtype == np.uint64
         or sums.shape != (-(-hole.shape[0] // rows),)
+        or groups.shape != (-(-hole.shape[0] // (rows * GROUP_BLOCKS)),)
     ):
         raise ValueError(f"{sums.shape} checksums for blocks of {rows} rows")
-    return Embeddings(path, hole.offset, (hole.shape[0], hole.shape[1]), hole.dtype, rows, sums.copy())
+    return Embeddings(path, hole.offset, (hole.shape[0], hole.shape[1]), hole.dtype, rows, sums.copy(), groups.copy())
 
 
 def _read_directory(descriptor: int, path: Path) -> tuple[dict[str, Any], str, int]:

@@ -15,15 +15,21 @@ from xxhash import xxh3_64_intdigest
 from featstore.errors import StoreFormatError
 from featstore.store.disk.opening import RESTORE, open_regular, unreadable
 
-__all__ = ["Embeddings"]
+__all__ = ["GROUP_BLOCKS", "Embeddings"]
 
-BATCH_BYTES = 2**20
+GROUP_BLOCKS = 64
+"""Blocks that share a checksum besides their own: whoever reads them all looks at one instead of 64."""
+
+BATCH_BYTES = 2**21
 """Rows are read in batches of about this size: they stay in the processor's cache until their checksum was taken."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """The embeddings of a file: where they are, and the checksum of each block of ``block_rows`` rows."""
+    """The embeddings of a file: where they are, and their checksums.
+
+    There is one for each block of ``block_rows`` rows, and one for each group of `GROUP_BLOCKS` blocks.
+    """
 
     path: Path
     offset: int
@@ -31,6 +37,7 @@ class Embeddings:
     dtype: np.dtype[Any]
     block_rows: int
     sums: NDArray[np.uint64]
+    group_sums: NDArray[np.uint64]
 
     def read(self, rows: NDArray[np.intp], out: NDArray[np.floating[Any]], places: slice | NDArray[np.intp]) -> None:
         """Read rows into ``out[places]``, an array of rows of any floating type.
@@ -55,6 +62,11 @@ class Embeddings:
             raise unreadable(self.path, error, "embeddings") from error
 
     @property
+    def group_rows(self) -> int:
+        """Number of rows in a group of blocks."""
+        return GROUP_BLOCKS * self.block_rows
+
+    @property
     def row_bytes(self) -> int:
         """Size of a row."""
         return self.shape[1] * self.dtype.itemsize
@@ -72,21 +84,32 @@ class _Reading:
         """Read batch after batch: straight to its place where it can go there as it is, else by way of a buffer."""
         source, n = self.source, len(rows)
         batch = max(1, BATCH_BYTES // source.row_bytes)
+        batch = max(batch - batch % source.group_rows, min(batch, source.group_rows))
         straight = out[places] if isinstance(places, slice) and out.dtype == source.dtype else None
         buffer = np.empty((min(n, batch) if straight is None else 0, source.shape[1]), dtype=source.dtype)
         for start in range(0, n, batch):
             part = slice(start, min(start + batch, n))
             into = buffer[: part.stop - start] if straight is None else straight[part]
             self._fill(rows[part], into)
-            self._check(rows[part], into)
             if straight is None:
                 out[_part(places, part)] = into
 
     def _fill(self, rows: NDArray[np.intp], into: NDArray[np.floating[Any]]) -> None:
-        if len(rows) > 1 and int(rows[-1]) - int(rows[0]) == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
-            self._read_through(int(rows[0]), into.data.cast("B"))
-        else:
+        """Read rows and look at their checksums; of those that stand together, group by group."""
+        first, last = int(rows[0]), int(rows[-1])
+        if last - first != len(rows) - 1 or not bool((np.diff(rows) == 1).all()):
             np.take(self.mapped, rows, axis=0, out=into, mode="clip")
+            self._check(rows, into)
+            return
+        self._read_through(first, into.data.cast("B"))
+        size = self.source.group_rows
+        start = -(-first // size) * size
+        stop = last + 1 if last + 1 == self.source.shape[0] else (last + 1) // size * size
+        if start >= stop:
+            start = stop = last + 1
+        self._check(rows[: start - first], into[: start - first])
+        self._check_groups(start, into[start - first : stop - first])
+        self._check(rows[stop - first :], into[stop - first :])
 
     def _read_through(self, first: int, into: memoryview) -> None:
         offset = self.source.offset + first * self.source.row_bytes
@@ -98,6 +121,8 @@ class _Reading:
 
     def _check(self, rows: NDArray[np.intp], found: NDArray[np.floating[Any]]) -> None:
         """Compare checksums: of the rows as they arrived, or, where rows share one, of their blocks in the file."""
+        if not len(rows):
+            return
         size, source = self.source.block_rows, self.source
         if size == 1:
             blocks, content, length = rows, found.data.cast("B"), source.row_bytes
@@ -105,10 +130,21 @@ class _Reading:
         else:
             blocks = np.unique(rows // size)
             sums = [xxh3_64_intdigest(self.mapped[at : at + size].data) for at in (blocks * size).tolist()]
-        if sums != source.sums[blocks].tolist():
-            wrong = blocks[np.array(sums, dtype=np.uint64) != source.sums[blocks]]
+        self._compare(sums, source.sums[blocks], blocks * size)
+
+    def _check_groups(self, first: int, found: NDArray[np.floating[Any]]) -> None:
+        """Compare the checksums of whole groups, as they arrived."""
+        size = self.source.group_rows
+        starts = range(0, len(found), size)
+        sums = [xxh3_64_intdigest(found[at : at + size].data) for at in starts]
+        number = first // size
+        self._compare(sums, self.source.group_sums[number : number + len(sums)], first + np.array(starts))
+
+    def _compare(self, sums: list[int], stated: NDArray[np.uint64], rows: NDArray[np.intp]) -> None:
+        if sums != stated.tolist():
+            wrong = rows[np.array(sums, dtype=np.uint64) != stated]
             raise StoreFormatError(
-                f"{source.path}: the checksum of embedding {int(wrong[0]) * size} does not match", remedy=RESTORE
+                f"{self.source.path}: the checksum of embedding {int(wrong[0])} does not match", remedy=RESTORE
             )
 
 

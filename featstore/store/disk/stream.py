@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from featstore.errors import StoreWriteError
-from featstore.store.disk.container import PAGE
+from featstore.store.disk.container import GROUP_SUMS, PAGE, SUMS
+from featstore.store.disk.embeddings import GROUP_BLOCKS
 from featstore.store.disk.files import Draft, draft, make_folder, plain_errors, write_at
 
 __all__ = ["EmbeddingStream", "block_rows"]
-
-_PIECE_BYTES = 2**18
-"""What is written at a time: it stays in the processor's cache between being copied, summed and written."""
 
 
 class EmbeddingStream:
     """Embeddings on their way into a file: at most a piece waits in memory, the rest is summed and written.
 
-    A call that fails or is broken off may have taken a part of what it was given: nothing can be done with the stream
-    from then on.
+    A piece is a group of blocks, about 256 KiB: it stays in the processor's cache between being copied, summed and
+    written. A call that fails or is broken off may have taken a part of what it was given: nothing can be done with
+    the stream from then on.
 
     Parameters
     ----------
@@ -43,10 +42,10 @@ class EmbeddingStream:
         self.block_rows = block_rows(dim, dtype)
         self.open = ExitStack()
         self._sums: list[int] = []
+        self._group_sums: list[int] = []
         self._file: Draft | None = None
         self._user_block = user_block
-        blocks = max(1, _PIECE_BYTES // (self.block_rows * self._row_bytes))
-        self._piece = np.empty((blocks * self.block_rows, dim), dtype=dtype)
+        self._piece = np.empty((GROUP_BLOCKS * self.block_rows, dim), dtype=dtype)
         self._filled = self._written = 0
         self._broken: BaseException | None = None
 
@@ -91,12 +90,13 @@ class EmbeddingStream:
         self._broken = self._broken or StoreWriteError(f"{self.path.parent}: what was being written was given up")
         self.open.close()
 
-    def end(self) -> NDArray[np.uint64]:
-        """Return the checksums of all blocks; nothing more can be written."""
+    def end(self) -> dict[str, NDArray[np.uint64]]:
+        """Return the checksums of all blocks, and of all groups of them; nothing more can be written."""
         self.require_whole()
         self._broken = StoreWriteError(f"{self.path.parent}: a segment was written already, or broken off")
-        self._sum(self._piece[: self._filled])
-        return np.array(self._sums, dtype="<u8")
+        if self._filled:
+            self._sum(self._piece[: self._filled])
+        return {SUMS: np.array(self._sums, dtype="<u8"), GROUP_SUMS: np.array(self._group_sums, dtype="<u8")}
 
     def put_rest(self, offset: int) -> None:
         """Write what still waits; the embeddings begin at ``offset``."""
@@ -139,6 +139,7 @@ class EmbeddingStream:
 
     def _sum(self, piece: NDArray[np.floating[Any]]) -> None:
         content, length = _bytes(piece), self.block_rows * self._row_bytes
+        self._group_sums.append(xxh3_64_intdigest(content))
         self._sums.extend(xxh3_64_intdigest(content[at : at + length]) for at in range(0, len(content), length))
 
     def _put(self, piece: NDArray[np.floating[Any]], offset: int) -> None:

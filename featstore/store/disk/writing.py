@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64
 
 from featstore.recipe import canonical_json
-from featstore.store.disk.container import EMBEDDINGS, FORMAT, PAGE, SUMS, FileEntry
+from featstore.store.disk.container import EMBEDDINGS, FORMAT, PAGE, FileEntry
 from featstore.store.disk.files import draft, write_at
 from featstore.store.disk.stream import EmbeddingStream
 
@@ -58,7 +58,7 @@ def write_container(
         stream = _streamed(embeddings, target, user_block)
         if stream:
             stack.enter_context(stream.open)
-            columns[SUMS] = stream.end()
+            columns |= stream.end()
             facts["block_rows"] = stream.block_rows
             hole = Hole(EMBEDDINGS, stream.shape, stream.dtype)
         layout = lay_out(columns, _plain_attributes(kind, facts), hole, user_block)

@@ -29,7 +29,7 @@ __all__ = [
 
 BOX_COLUMNS = ("area_px", "x0", "y0", "x1", "y1")
 COUNTS = ("blob", "repeat", *BOX_COLUMNS)
-TEXTS = ("label", "split", "group")
+TEXTS = ("sample_index", "label", "split", "group")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Batch:
     blob: NDArray[np.int32] | None = None
     repeat: NDArray[np.int32] | None = None
     boxes: NDArray[np.int32] | None = None
+    sample_index: str = ""
     label: str = ""
     split: str = ""
     group: str = ""
@@ -123,7 +124,7 @@ class Chunk:
     counts : dict of str to ndarray of shape (n,), int32
         ``blob`` and ``repeat``, and the columns of a box, as far as the table has them.
     texts : dict of str to ndarray of shape (n,), str
-        ``label``, ``split`` and ``group``, as far as the table has them.
+        ``sample_index``, ``label``, ``split`` and ``group``, as far as the table has them.
     """
 
     embeddings: NDArray[Any]

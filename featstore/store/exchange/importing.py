@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,9 @@ def import_embeddings(
     dtype : {"float32", "float16"}, optional
         How they are stored; by default as the store there, or as the files have them.
     columns : mapping, optional
-        For fields (``image``, ``blob``, ``repeat``, ``label``, ``split``, ``group``, ``embeddings``) that the files
-        call otherwise, what they call them. For AnnData ``embeddings`` is a member of ``obsm`` instead of X.
+        For fields (``image``, ``sample_index``, ``blob``, ``repeat``, ``label``, ``split``, ``group``, ``embeddings``)
+        that the files call otherwise, what they call them. For AnnData ``embeddings`` is a member of ``obsm`` instead
+        of X.
     tile_px : int, optional
         Side of a tile in pixels, for slides that don't say: corners become boxes with it.
     keep_recipe : bool
@@ -98,12 +100,15 @@ def import_embeddings(
     Raises
     ------
     SettingError
-        If there is no such format, field or type, or ``tile_px`` is below 1.
+        If there is no such format, field or type, ``tile_px`` is below 1, or an encoder is named beside the recipe to
+        keep.
     DataError
         If a file can't be used; the message names it. Nothing is imported then.
     RecipeMismatchError
         If the store there has another recipe.
     """
+    if keep_recipe and encoder is not None:
+        raise SettingError(f"encoder {encoder!r} beside a recipe to keep", expected="one of them")
     options = _options(columns, tile_px, dtype)
     chosen, found = find_sources([sources] if isinstance(sources, (str, Path)) else sources, format)
     with Reader(chosen.name) as reader:
@@ -134,38 +139,41 @@ class _Import:
     writer: StoreWriter
     split: str | None
     embeddings: int = 0
-    said: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
     numbered: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def add(self, batch: Batch, source: Source) -> None:
         """Add the rows of a batch to the store."""
         with _naming(source.path):
             blobs, repeats = self.keys(batch)
-            label, split, group = self.facts(batch)
-            self.writer.add(
-                batch.image,
-                blobs,
-                repeats,
-                batch.embeddings,
-                label=label,
-                split=split,
-                group=group,
-                boxes=() if batch.boxes is None else batch.boxes,
-            )
+            boxes = () if batch.boxes is None else batch.boxes
+            known = self.known(batch, int(blobs.max(initial=-1)) + 1)
+            self.writer.add(batch.image, blobs, repeats, batch.embeddings, boxes=boxes, **known)
         self.embeddings += len(blobs)
 
-    def facts(self, batch: Batch) -> tuple[str | None, ...]:
-        """Tell label, split and group of a batch's image, unless files contradict each other; None changes nothing."""
-        said = (batch.label, batch.split, batch.group)
+    def known(self, batch: Batch, blobs: int) -> dict[str, Any]:
+        """Tell what is known of a batch's image, unless files contradict each other, as ``add`` takes it.
+
+        All of it for an image that comes for the first time, and later only what changes what the store says.
+        """
+        said = {name: getattr(batch, name) for name in TEXTS}
+        new = batch.image not in self.writer.images and batch.image not in self.said
         first = self.said.setdefault(batch.image, said)
         if said != first:
-            pairs = zip(TEXTS, first, said, strict=True)
-            name, one, other = next(pair for pair in pairs if pair[1] != pair[2])
+            name = next(name for name in TEXTS if first[name] != said[name])
+            one, other = first[name], said[name]
             raise DataError(f"{name} of image {batch.image!r} is {one!r} in one row and {other!r} in another")
-        label, split, group = said
-        if not split and batch.image not in self.writer.images:
-            split = self.split or ("train" if label else "test")
-        return label or None, split or None, group or None
+        if not new:
+            return {name: said[name] or None for name in ("label", "split", "group")}
+        facts: dict[str, Any] = {**said, "position": self.last_position + len(self.said), "blobs": blobs}
+        facts["sample_index"] = batch.sample_index or batch.image
+        facts["split"] = batch.split or self.split or ("train" if batch.label else "test")
+        return {"facts": facts}
+
+    @cached_property
+    def last_position(self) -> int:
+        """The last place taken in the store's order of images: new ones come behind it."""
+        return max((row.position for row in self.writer.images.values()), default=-1)
 
     def keys(self, batch: Batch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Tell blobs and repeats; without blobs, an image's rows of one repeat are numbered in their order."""

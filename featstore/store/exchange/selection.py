@@ -68,7 +68,7 @@ class Selection:
         return np.array([row.image for row in self.images], dtype=np.str_)
 
     def texts(self) -> dict[str, NDArray[np.str_]]:
-        """Tell label, split and group of the images."""
+        """Tell sample_index, label, split and group of the images."""
         return {name: np.array([getattr(row, name) for row in self.images], dtype=np.str_) for name in TEXTS}
 
     def counts(self) -> dict[str, NDArray[np.int32]]:

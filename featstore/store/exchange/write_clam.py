@@ -15,6 +15,7 @@ import numpy as np
 
 from featstore.errors import StoreWriteError
 from featstore.store.disk.files import TEMPORARY, check_target, draft, make_folder, write_atomically
+from featstore.store.exchange.batches import BOX_COLUMNS, TEXTS
 from featstore.store.exchange.hdf5 import create_foreign
 from featstore.store.exchange.selection import Selection
 from featstore.store.images import ImageRow
@@ -65,14 +66,14 @@ def file_names(images: Iterable[str]) -> dict[str, str]:
 
 def _write_image(selection: Selection, row: ImageRow, rows: slice, path: Path) -> None:
     boxes = np.zeros((rows.stop - rows.start, 5), dtype=np.int32) if selection.boxes is None else selection.boxes[rows]
-    facts = {"image": row.image, "label": row.label, "split": row.split, "group": row.group}
+    facts = {name: getattr(row, name) for name in ("image", *TEXTS)}
     with draft(path) as file:
         with create_foreign(file.path) as hdf5:
             features = hdf5.create_dataset("features", shape=(len(boxes), selection.store.dim), dtype=np.float32)
             for piece, embeddings in selection.pieces(rows.start, rows.stop):
                 features[piece.start - rows.start : piece.stop - rows.start] = embeddings
             hdf5.create_dataset("coords", data=boxes[:, 1:3])
-            hdf5.create_dataset("boxes", data=boxes)
+            hdf5.create_dataset("boxes", data=boxes).attrs["columns"] = ",".join(BOX_COLUMNS)
             hdf5.create_dataset("blob", data=selection.blob[rows])
             hdf5.create_dataset("repeat", data=selection.repeat[rows])
             hdf5.create_dataset("featstore", data=np.bytes_(selection.note(**facts).encode()))

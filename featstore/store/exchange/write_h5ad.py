@@ -36,13 +36,12 @@ def write_h5ad(selection: Selection, path: Path) -> None:
 
 
 def _observations(selection: Selection, pandas: Any) -> Any:
-    """Make the table of observations; what no image has is left out."""
+    """Make the table of observations."""
     names, code = selection.names(), selection.code
     columns = {"image": pandas.Categorical.from_codes(code, names.astype(object))}
     columns |= selection.counts()
     for name, values in selection.texts().items():
-        if (values != "").any():
-            columns[name] = _categorical(values, code, pandas)
+        columns[name] = _categorical(values, code, pandas)
     keys = zip(names[code].tolist(), selection.blob.tolist(), selection.repeat.tolist(), strict=True)
     index = pandas.Index([f"{image}:{blob}:{repeat}" for image, blob, repeat in keys], dtype=object)
     return pandas.DataFrame(columns, index=index)

@@ -16,7 +16,7 @@ __all__ = ["write_npz"]
 
 
 def write_npz(selection: Selection, path: Path) -> None:
-    """Write what ``numpy.load`` reads: embeddings, image, blob, repeat, label, split and group."""
+    """Write what ``numpy.load`` reads: embeddings, image, blob, repeat, sample_index, label, split and group."""
     n = len(selection)
     shape = (n, selection.store.dim)
     with ZipFile(path, "w", ZIP_STORED) as archive:

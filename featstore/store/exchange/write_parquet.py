@@ -16,7 +16,7 @@ WORDS = ("image", *TEXTS)
 
 
 def write_parquet(selection: Selection, path: Path) -> None:
-    """Write one row an embedding: image, blob, repeat, label, split, group, and ``embedding``, a list of fixed size."""
+    """Write one row an embedding: its key, what is known of its image, and ``embedding``, a list of fixed size."""
     arrow, parquet = require("pyarrow", "Parquet"), require("pyarrow.parquet", "Parquet")
     fields = [(name, arrow.string()) for name in WORDS]
     fields += [(name, arrow.int32()) for name in selection.counts()]

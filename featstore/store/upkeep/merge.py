@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError, SettingError, StoreFormatError
+from featstore.errors import DataError, RecipeMismatchError, SettingError, StoreFormatError
+from featstore.recipe import differences
 from featstore.store.disk.columns import ImageTable
 from featstore.store.disk.commits import Change, commit, nothing_yet
-from featstore.store.disk.versions import SEGMENTS, require_recipe, version_numbers
+from featstore.store.disk.versions import SEGMENTS, version_numbers
 from featstore.store.images import ImageRow
 from featstore.store.index import read_rows
 from featstore.store.reader import Store, open_store
@@ -93,8 +94,19 @@ def _opened(sources: Sequence[str | Path]) -> list[Store]:
     """Open stores, which must be of one recipe."""
     stores = [open_store(source) for source in sources]
     for store in stores[1:]:
-        require_recipe(stores[0].state, store.state)
+        _require_one_recipe(stores[0], store)
     return stores
+
+
+def _require_one_recipe(one: Store, other: Store) -> None:
+    sides = ({"recipe": dict(store.recipe), "dim": store.dim, "dtype": store.dtype} for store in (one, other))
+    different = differences(*sides)
+    if different:
+        fields = "; ".join(f"{path.removeprefix('recipe.')} is {a!r} and {b!r}" for path, a, b in different)
+        raise RecipeMismatchError(
+            f"{one.path} and {other.path} are of different recipes: {fields}",
+            remedy="Merge takes stores of one recipe: embeddings of different ones never mix.",
+        )
 
 
 def _all_rows(stores: Sequence[Store], images: ImageTable) -> tuple[Stored, NDArray[np.intp]]:

@@ -87,6 +87,18 @@ def test_images_of_other_content_are_named_and_not_compared(tmp_path):
     assert (found.shared, found.cosines.count, found.cosines.min) == (6, 2, 1.0)
 
 
+def test_where_one_side_has_no_digests_names_count(tmp_path):
+    rows = {name: numbers(2, 4, seed=number) for number, name in enumerate("ab")}
+    known = {name: {"sha256": "1" * 64, "mask_sha256": "2" * 64} for name in rows}
+    one, other = write(tmp_path / "one.store", rows, facts=known), write(tmp_path / "other.store", rows)
+    for a, b, without in ((one, other, "b"), (other, one, "a"), (other, other, "a and b"), (one, one, "")):
+        found = diff(a, b)
+        assert (found.without_digests, found.content.count, found.cosines.identical) == (without, 0, 4)
+        assert found.same
+    partly = write(tmp_path / "partly.store", rows, facts={"a": known["a"]})
+    assert diff(one, partly).content.first == ({"image": "b", "what": "image and mask"},)
+
+
 def test_labels_splits_and_groups_of_two_versions(make_store):
     store = make_store(4)
     relabel(store.path, [NewLabel("img_0001.png", "C"), NewLabel("img_0002.png", split="test", group="p7")])

@@ -190,14 +190,14 @@ def make_store(tmp_path: Path) -> Callable[..., Store]:
         path = path or tmp_path / "some.store"
         with create_store(path, RECIPE, DIM, **keywords) as writer:
             for number, name in enumerate(names):
+                facts = {"label": "AB"[number % 2] if number else "", "split": "train" if number else "test"}
+                facts |= {"group": f"p{number // 2}" if number > 1 else "", "position": number, "blobs": 4}
                 writer.add(
                     name,
                     [0, 0, 3],
                     [0, 1, 0],
                     vectors(3, seed=number),
-                    label="AB"[number % 2] if number else "",
-                    split="train" if number else "test",
-                    group=f"p{number // 2}" if number > 1 else "",
+                    facts={**facts, "sample_index": f"{number}.png"},
                     boxes=[[3, 100, 1, 2, 11, 12], [0, 90, 0, 0, 9, 10]] if number % 2 else [],
                 )
         return open_store(path)

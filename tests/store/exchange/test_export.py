@@ -21,13 +21,13 @@ TARGETS = ("all.h5ad", "all.parquet", "all.npz", "all")
 
 
 def facts_of(store):
-    return {name: (row.label, row.split, row.group) for name, row in store.images.items()}
+    return {name: (row.sample_index, row.label, row.split, row.group, row.blobs) for name, row in store.images.items()}
 
 
 @pytest.mark.parametrize("budget", [None, 100])
 @pytest.mark.parametrize("target", TARGETS)
 def test_there_and_back(make_store, tmp_path, monkeypatch, target, budget):
-    """Keys, embeddings bit for bit, labels, splits, groups and boxes; with small pieces too."""
+    """Keys, embeddings bit for bit, names, labels, splits, groups and boxes; with small pieces too."""
     if budget:
         monkeypatch.setattr(selection, "BUDGET", budget)
     store = make_store()
@@ -93,6 +93,21 @@ def test_anndata_reads_it(make_store, tmp_path):
             adata.file.close()
 
 
+def test_columns_are_there_whether_images_fill_them_or_not(make, tmp_path):
+    import anndata
+
+    with create_store(tmp_path / "s.store", make.recipe, make.dim) as writer:
+        writer.add("a", [0], [0], make.vectors(1))
+    export_embeddings(open_store(tmp_path / "s.store"), tmp_path / "a.h5ad")
+    columns = ["image", "blob", "repeat", "sample_index", "label", "split", "group"]
+    obs = anndata.read_h5ad(tmp_path / "a.h5ad").obs
+    assert obs.columns.tolist() == columns
+    assert obs[["label", "group"]].isna().all(axis=None)
+    import_embeddings(tmp_path / "a.h5ad", tmp_path / "b.store")
+    row = open_store(tmp_path / "b.store").images["a"]
+    assert (row.sample_index, row.label, row.split, row.group) == ("a", "", "train", "")
+
+
 def test_pandas_and_pyarrow_read_it(make_store, tmp_path):
     import pandas as pd
     import pyarrow.parquet as pq
@@ -118,7 +133,7 @@ def test_numpy_reads_it(make_store, tmp_path):
             assert arrays[name].tolist() == store.keys[name].tolist()
         assert arrays["label"].tolist() == [store.images[name].label for name in arrays["image"].tolist()]
         assert set(arrays) == {
-            *("embeddings", "image", "blob", "repeat", "label", "split", "group", "featstore"),
+            *("embeddings", "image", "blob", "repeat", "sample_index", "label", "split", "group", "featstore"),
             *("area_px", "x0", "y0", "x1", "y1"),
         }
 
@@ -133,6 +148,8 @@ def test_a_loop_in_the_way_of_clam_reads_it(make_store, tmp_path):
             features, coords = file["features"][:], file["coords"][:]
             assert file.attrs["image"] == image
             assert file.attrs["label"] == store.images[image].label
+            assert file.attrs["sample_index"] == store.images[image].sample_index
+            assert file["boxes"].attrs["columns"] == "area_px,x0,y0,x1,y1"
         assert np.array_equal(features, store.embeddings(images=[image], repeats=[0]))
         known = {row["blob"]: (row["x0"], row["y0"]) for row in store.blobs if row["image"] == image}
         assert [tuple(corner) for corner in coords.tolist()] == [known.get(0, (0, 0)), known.get(3, (0, 0))]

@@ -109,6 +109,18 @@ def test_a_recipe_is_kept_only_where_there_is_one(make, make_store, tmp_path):
         import_embeddings(tmp_path / "a.npz", tmp_path / "s.store", keep_recipe=True)
 
 
+def test_names_of_images_and_their_order(make, tmp_path):
+    """What predictions call an image, from a column of any name; images come behind those in the store."""
+    make.npz(tmp_path / "a.npz")
+    import_embeddings(tmp_path / "a.npz", tmp_path / "s.store")
+    indices = np.array([f"number {row // 3}" for row in range(6)])
+    make.npz(tmp_path / "b.npz", image=np.array([f"b{row // 3}" for row in range(6)]), slide=indices)
+    import_embeddings(tmp_path / "b.npz", tmp_path / "s.store", columns={"sample_index": "slide"})
+    rows = open_store(tmp_path / "s.store").images.values()
+    assert [row.sample_index for row in rows] == ["img_0.png", "img_1.png", "number 0", "number 1"]
+    assert [(row.position, row.blobs) for row in rows] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
 def test_which_files_are_meant(tmp_path):
     for name in ("b.parquet", "a.PQ", "note.txt", ".hidden.pq"):
         (tmp_path / name).write_bytes(b"")
@@ -140,7 +152,15 @@ def test_what_is_no_file_to_import(tmp_path, sources, words):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"format": "csv"}, {"columns": {"lable": "x"}}, {"tile_px": 0}, {"dtype": "int8"}, {"dtype": "float64"}]
+    "wrong",
+    [
+        {"format": "csv"},
+        {"columns": {"lable": "x"}},
+        {"tile_px": 0},
+        {"dtype": "int8"},
+        {"dtype": "float64"},
+        {"encoder": "x", "keep_recipe": True},
+    ],
 )
 def test_wrong_settings(make, tmp_path, wrong):
     make.npz(tmp_path / "a.npz")

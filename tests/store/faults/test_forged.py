@@ -27,7 +27,7 @@ NOT_AN_ENTRY = [None, 3, "", [], ["<f4"], {}, ["<f4", [1, 6], 8192, 0], [None, N
 
 
 def _directory_edits():
-    for name in ("embeddings", "image", "embeddings_xxh3", "images/image"):
+    for name in ("embeddings", "image", "embeddings_xxh3", "embeddings_xxh3_64", "images/image"):
         for field, values in ABSURD.items():
             yield from ((f"{name}: {field}: {value!r}", _put(name, value, field)) for value in values)
         yield from ((f"{name}: {value!r}", _put(name, value)) for value in NOT_AN_ENTRY)

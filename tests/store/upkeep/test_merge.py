@@ -185,9 +185,9 @@ def test_a_store_never_disagrees_with_itself(make, tmp_path, helpers):
 def test_other_recipes_are_refused_and_the_field_named(make, tmp_path, helpers):
     path = make("a.store", [1])
     for name, recipe, keywords in (
-        ("seed is 0, asked for 1", {**helpers.recipe, "seed": 1}, {"dim": 6}),
-        ("dim is 6, asked for 7", helpers.recipe, {"dim": 7}),
-        ("dtype is 'float32', asked for 'float16'", helpers.recipe, {"dim": 6, "dtype": "float16"}),
+        ("seed is 0 and 1", {**helpers.recipe, "seed": 1}, {"dim": 6}),
+        ("dim is 6 and 7", helpers.recipe, {"dim": 7}),
+        ("dtype is 'float32' and 'float16'", helpers.recipe, {"dim": 6, "dtype": "float16"}),
     ):
         other = tmp_path / f"{len(list(tmp_path.iterdir()))}.store"
         with create_store(other, recipe, **keywords) as writer:
