@@ -104,7 +104,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         labels = check_labels(self, y, len(samples))
         self.classes_, counts = np.unique(labels, return_counts=True)
         if len(counts) < 2:
-            raise LabelError(f"one class, {str(self.classes_[0])!r}, in all of the labels", expected="two classes or more")
+            raise LabelError(f"one class, {str(self.classes_[0])!r}, in all labels", expected="two classes or more")
         random_state = check_random_state(self.random_state)
         together = groups_of(samples) if groups is None else column_or_1d(groups)
         if len(together) != len(labels):

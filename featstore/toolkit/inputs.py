@@ -156,7 +156,7 @@ def with_validation(
     """
     classes = np.unique(y)
     if len(classes) < 2:
-        raise LabelError(f"one class, {str(classes[0])!r}, in all of the labels", expected="two classes or more")
+        raise LabelError(f"one class, {str(classes[0])!r}, in all labels", expected="two classes or more")
     if eval_set is not None:
         X_val = check_samples(estimator, eval_set[0], reset=False)
         y_val = check_labels(estimator, eval_set[1], _num_samples(X_val))
