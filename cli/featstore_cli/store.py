@@ -81,7 +81,8 @@ def label(
         warn(text)
     rows = [NewLabel(row.sample_index, row.label, row.split, row.group) for row in table.rows]
     done = relabel(store, rows)
-    unlabelled = sum(not (row.label or row.conflict) for row in table.rows)
+    found = [row for row in table.rows if row.sample_index in done.match.keys]
+    unlabelled = sum(not (row.label or row.conflict) for row in found)
     _warn_of_labels(done, unlabelled, csv, store)
     if as_json:
         print_json(

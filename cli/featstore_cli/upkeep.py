@@ -192,10 +192,11 @@ def _vacuum_lines(store: Path, done: Vacuum, compact: bool, keep_versions: int |
     removed = "removed" if done.applied else "would be removed"
     lines = [f"{store}: {counted(len(done.files), 'file')} {removed}, {sized(done.bytes)}"]
     if compact:
+        unchanged = "stays as it is" if done.segments_before == 1 else "stay as they are"
         became = (
             f"became {done.segments} in version {done.version}" if done.applied else f"would become {done.segments}"
         )
-        lines.append(f"  {counted(done.segments_before, 'segment')} {became if done.compacted else 'stay as they are'}")
+        lines.append(f"  {counted(done.segments_before, 'segment')} {became if done.compacted else unchanged}")
     if done.versions:
         lines.append(f"  versions {done.versions[0]} to {done.versions[-1]} {removed}")
     staying = len(set(version_numbers(store)) - set(done.versions))

@@ -11,7 +11,7 @@ from featstore.store.disk.commits import Edit
 from featstore.store.disk.versions import Version
 from featstore.store.images import ImageRow, check_row, merged
 
-__all__ = ["Edits", "become", "say"]
+__all__ = ["Edits", "become", "become_unless_replaced", "say"]
 
 
 class Edits:
@@ -39,10 +39,13 @@ class Edits:
         return self.rows.get(image) or self._base.image(image)
 
     def edit(self, image: str, edit: Edit) -> None:
-        """Change an image's row, here and again in the version that is built upon when this is committed."""
+        """Change an image's row, here and again in the version that is built upon when this is committed.
+
+        What changes nothing is not noted, but after other edits, which may come to something else by then.
+        """
         old = self.current(image)
         new = check_row(edit(old))
-        if new != old:
+        if new != old or image in self.rows:
             self.rows[image] = new
             self._steps.setdefault(image, []).append(edit)
 
@@ -56,13 +59,19 @@ def become(row: ImageRow) -> Edit:
     return lambda old: merged(old, row) if old else row
 
 
-def say(image: str, position: int, blobs: int, said: Mapping[str, str | None]) -> Edit:
-    """Make the edit of what a user says of an image; what is not said stays."""
+def become_unless_replaced(row: ImageRow, known: ImageRow | None) -> Edit:
+    """Make the same edit, which yields where another writer gave the image other content than was known."""
+    contents = {row.identity, *([known.identity] if known else [])}
+    return lambda old: old if old and old.identity not in contents else become(row)(old)
+
+
+def say(image: str, said: Mapping[str, str | None], blobs: int, new: Mapping[str, Any]) -> Edit:
+    """Make the edit of what a user says of an image; what is not said stays, or is ``new`` where there was nothing."""
     given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
 
     def edit(old: ImageRow | None) -> ImageRow:
         if old is None:
-            return ImageRow(image, sample_index=image, position=position, blobs=blobs, **given)
+            return ImageRow(image, **{"sample_index": image, "blobs": blobs, **new, **given})
         return replace(old, blobs=max(old.blobs, blobs), **given)
 
     return edit

@@ -16,7 +16,7 @@ from featstore.errors import DataError, StoreWriteError
 from featstore.store.disk.commits import Change, commit
 from featstore.store.disk.segments import SEGMENT_BYTES, SegmentEntry
 from featstore.store.disk.versions import SEGMENTS, Version
-from featstore.store.edits import Edits, become, say
+from featstore.store.edits import Edits, become, become_unless_replaced, say
 from featstore.store.images import ImageRow, check_row
 from featstore.store.index import KeyIndex
 from featstore.store.pending import Pending
@@ -88,10 +88,12 @@ class StoreWriter:
         """Note what is known of an image (fields of `ImageRow`); with new content, its old rows no longer count.
 
         A label, split or group that was changed in the store stays where ``given`` is the same as before: where the
-        data still say what they said.
+        data still say what they said. Where another writer gave the image other content before this is committed, what
+        that one says stands.
         """
         self._require_open()
-        self._edits.edit(image, become(check_row(ImageRow(image, **facts))))
+        row = check_row(ImageRow(image, **facts))
+        self._edits.edit(image, become_unless_replaced(row, self._edits.current(image)))
 
     def add(
         self,
@@ -104,6 +106,7 @@ class StoreWriter:
         split: str | None = None,
         group: str | None = None,
         facts: Mapping[str, Any] | None = None,
+        new: Mapping[str, Any] | None = None,
         boxes: ArrayLike = (),
     ) -> None:
         """Add embeddings of one image.
@@ -117,6 +120,8 @@ class StoreWriter:
             Kept from earlier where not given; a new image goes into ``train``.
         facts : mapping, optional
             All that is known of the image (fields of `ImageRow`), instead of label, split and group.
+        new : mapping, optional
+            What to say of the image (fields of `ImageRow`) if it is new, besides label, split and group.
         boxes : array-like of shape (n_blobs, 6), int
             Of each blob cropped: number, area_px, x0, y0, x1, y1.
 
@@ -140,9 +145,9 @@ class StoreWriter:
         if facts is None:
             said = {"label": label, "split": split, "group": group}
             blobs = int(rows.blobs.max(initial=-1)) + 1
-            self._edits.edit(image, say(image, next(self._positions), blobs, said))
+            self._edits.edit(image, say(image, said, blobs, {"position": next(self._positions), **(new or {})}))
         else:
-            self.register(image, **facts)
+            self._edits.edit(image, become(check_row(ImageRow(image, **facts))))
         if len(rows):
             self._keep(image, identity, rows, stored)
 
@@ -172,10 +177,19 @@ class StoreWriter:
             counts_on=self._counted_on(),
         )
         before, self._base = self._base, commit(self._base, change, list(self._edits.rows.values()))
-        self._forget_replaced(before)
-        self._committed.update(self._added)
+        if self._base.number == before.number + 1:
+            self._forget_replaced(before)
+            self._committed.update(self._added)
+        else:
+            self._open_anew()
         self._added, self._segments, self._edits = Added(), [], Edits(self._base)
         return self._base.number
+
+    def _open_anew(self) -> None:
+        """Count on what is there now: others have committed, or compacted, meanwhile."""
+        self._opened = self._base
+        self.__dict__.pop("_index", None)
+        self._committed, self._replaced = Added(), set()
 
     def _forget_replaced(self, before: Version) -> None:
         """Count no longer on rows of content that was just replaced: a compaction may drop them from now on."""
@@ -220,12 +234,8 @@ class StoreWriter:
 
     def _counted_on(self) -> dict[str, Identity]:
         """Tell the content of images whose clean rows were committed before: no other writer may have replaced it."""
-        counted_on = {}
-        for image in {*self._edits, *(image for image, _ in self._added)}:
-            row, known = self._edits.current(image), self._base.image(image)
-            if row and known and known.identity == row.identity and not self._added.has_clean(image, row.identity):
-                counted_on[image] = row.identity
-        return counted_on
+        contents = self._current_contents()
+        return {image: identity for image, identity in contents if not self._added.has_clean(image, identity)}
 
     def _none_pending(self) -> Pending:
         return Pending(self.path / SEGMENTS, self._base.dim, self._base.dtype, SEGMENT_BYTES)

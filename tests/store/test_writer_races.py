@@ -64,6 +64,31 @@ def test_facts_of_content_that_others_replaced_are_dropped(path):
     assert verify(path).ok
 
 
+def test_what_is_said_of_an_image_is_said_whatever_its_content(path):
+    writer = create_store(path, {}, 1)
+    writer.add("a", [], [], np.zeros((0, 1)), label="tumour", group="g")
+    replaced(path)
+    writer.commit()
+    row = open_store(path).images["a"]
+    assert (row.sha256, row.label, row.group) == ("2", "tumour", "g")
+
+
+def test_what_others_replaced_and_compacted_does_not_come_back(path):
+    writer = create_store(path, {}, 1)
+    add(writer, "a", 1, 1.5, **ONE)
+    writer.commit()
+    replaced(path)
+    add(writer, "b", 0, 9.0)
+    writer.commit()
+    add(writer, "a", 0, 1.0, **ONE)
+    writer.commit()
+    assert writer.stored("a", ("1", "")) == {(0, 0)}
+    add(writer, "a", 1, 1.5, **ONE)
+    writer.commit()
+    assert open_store(path).embeddings(images=["a"]).tolist() == [[1.0], [1.5]]
+    assert verify(path).ok
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_rows_that_would_not_count_are_not_committed(tmp_path, known):
     """Added without a word of the content, they belong to what the image was then."""
@@ -117,8 +142,7 @@ def test_what_is_stored_is_told_by_content(path, committed_before):
     add(writer, "b", 0, 9.0)
     writer.commit()
     assert writer.stored("a", ("1", "")) == set()
-    assert writer.stored("a", ("2", "")) == set()  # what others added shows when the store is opened anew
-    assert create_store(path, {}, 1).stored("a", ("2", "")) == {(0, 0)}
+    assert writer.stored("a", ("2", "")) == {(0, 0)}
     add(writer, "a", 0, 1.0, **ONE)
     writer.commit()
     assert open_store(path).embeddings(images=["a"]).tolist() == [[1.0]]
@@ -158,6 +182,25 @@ def test_a_vacuum_without_grace_just_before_the_version_file(path, monkeypatch):
         writer.commit()
     assert verify(path).ok
     assert (open_store(path).version, len(open_store(path))) == (1, 1)
+
+
+def test_a_version_without_a_file_that_others_have_built_on(path, monkeypatch):
+    """It can't be taken back then; the error says what is to be done."""
+    create = commits.create_exclusively
+
+    def late(target, content):
+        monkeypatch.setattr(commits, "create_exclusively", create)
+        vacuum(path, apply=True, grace_s=0)
+        created = create(target, content)
+        (path / "versions/00000003.json").write_bytes(target.read_bytes())
+        return created
+
+    writer = create_store(path, {}, 1)
+    add(writer, "b", 0, 1.0)
+    monkeypatch.setattr(commits, "create_exclusively", late)
+    with pytest.raises(StoreWriteError, match=r"others have built on that.*delete .*00000002\.json and the later ones"):
+        writer.commit()
+    assert (path / "versions/00000002.json").exists()
 
 
 def test_a_version_file_that_could_not_be_written_is_tried_again(path, monkeypatch):

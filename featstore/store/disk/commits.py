@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -96,8 +96,8 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
         if not _is_newest(base):
             if not rebase:
                 raise StoreWriteError(f"{store}: another writer was faster", remedy="Name another store.")
-            base, rows = _latest(base), None
-            change = _rebased(change, base)
+            base = _latest(base)
+            rows = _rebased_rows(change, base)
         state = _apply(base, change, change.rows(base) if rows is None else rows)
         body = {
             **state.log,
@@ -141,21 +141,18 @@ def _latest(base: Version) -> Version:
     return newest
 
 
-def _rebased(change: Change, base: Version) -> Change:
-    """Hold a change against what others committed: its rows have to count, edits of gone content are dropped."""
-    gone = [image for image, identity in change.counts_on.items() if _identity(base.image(image)) != identity]
-    rows = {row.image: row for row in change.rows(base)}
-    others = [
-        image
-        for image, identity in change.contents.items()
-        if image in gone or _identity(rows.get(image) or base.image(image)) != identity
-    ]
-    if others:
-        raise StoreWriteError(
-            f"{base.store}: another writer gave image {others[0]!r} other content meanwhile",
-            remedy="What was committed stands. Run the same command again.",
-        )
-    return replace(change, edits={image: edit for image, edit in change.edits.items() if image not in set(gone)})
+def _rebased_rows(change: Change, base: Version) -> list[ImageRow]:
+    """Carry out a change's edits on what others committed; the rows that it adds or counts on have to count then."""
+    edited = change.rows(base)
+    rows = {row.image: row for row in edited}
+    for image, identity in change.contents.items():
+        kept = image not in change.counts_on or _identity(base.image(image)) == identity
+        if not kept or _identity(rows.get(image) or base.image(image)) != identity:
+            raise StoreWriteError(
+                f"{base.store}: another writer gave image {image!r} other content meanwhile",
+                remedy="What was committed stands. Run the same command again.",
+            )
+    return edited
 
 
 def _identity(row: ImageRow | None) -> tuple[str, str] | None:
@@ -164,14 +161,19 @@ def _identity(row: ImageRow | None) -> tuple[str, str] | None:
 
 def _require_files(state: Version, segments: Sequence[SegmentEntry]) -> None:
     """Look once more for the files of a version: a vacuum without a time of grace may just have taken one."""
-    paths = [state.store / SEGMENTS / entry.file for entry in segments]
-    missing = [
-        path for path in [*paths, *(state.store / TABLES / entry.file for entry in state.tables)] if not path.exists()
-    ]
-    if missing:
-        if newest_number(state.store) == state.number:  # nobody has built on it yet
-            remove([version_path(state.store, state.number)])
-        raise _taken(state.store, missing[0].name)
+    store, path = state.store, version_path(state.store, state.number)
+    paths = [store / SEGMENTS / entry.file for entry in segments]
+    missing = [path for path in [*paths, *(store / TABLES / entry.file for entry in state.tables)] if not path.exists()]
+    if not missing:
+        return
+    if newest_number(store) == state.number:
+        remove([path])
+    if newest_number(store) > state.number:
+        raise StoreWriteError(
+            f"{missing[0]}: a vacuum took it while version {state.number} was committed, and others have built on that",
+            remedy=f"Restore the store from a copy, or delete {path} and the later ones, which can't be read.",
+        )
+    raise _taken(store, missing[0].name)
 
 
 def _taken(store: Path, name: str) -> StoreWriteError:

@@ -39,10 +39,18 @@ class Embeddings:
     sums: NDArray[np.uint64]
     group_sums: NDArray[np.uint64]
 
-    def read(self, rows: NDArray[np.intp], out: NDArray[np.floating[Any]], places: slice | NDArray[np.intp]) -> None:
+    def read(
+        self,
+        rows: NDArray[np.intp],
+        out: NDArray[np.floating[Any]],
+        places: slice | NDArray[np.intp],
+        *,
+        every_sum: bool = False,
+    ) -> None:
         """Read rows into ``out[places]``, an array of rows of any floating type.
 
-        A random row costs its own page. Rows in a row are read as one piece.
+        A random row costs its own page. Rows in a row are read as one piece; of whole groups one checksum is looked at,
+        and those of their blocks too if ``every_sum``.
 
         Raises
         ------
@@ -55,7 +63,7 @@ class Embeddings:
                     raise StoreFormatError(f"{self.path}: cut off at {size} bytes", remedy=RESTORE)
                 whole = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
                 mapped = np.frombuffer(whole, self.dtype, self.shape[0] * self.shape[1], self.offset)
-                _Reading(self, descriptor, mapped.reshape(self.shape)).run(rows, out, places)
+                _Reading(self, descriptor, mapped.reshape(self.shape), every_sum).run(rows, out, places)
         except StoreFormatError:
             raise
         except (OSError, ValueError) as error:
@@ -79,6 +87,7 @@ class _Reading:
     source: Embeddings
     descriptor: int
     mapped: NDArray[np.floating[Any]]
+    every_sum: bool
 
     def run(self, rows: NDArray[np.intp], out: NDArray[np.floating[Any]], places: slice | NDArray[np.intp]) -> None:
         """Read batch after batch: straight to its place where it can go there as it is, else by way of a buffer."""
@@ -109,6 +118,8 @@ class _Reading:
             start = stop = last + 1
         self._check(rows[: start - first], into[: start - first])
         self._check_groups(start, into[start - first : stop - first])
+        if self.every_sum:
+            self._check(rows[start - first : stop - first], into[start - first : stop - first])
         self._check(rows[stop - first :], into[stop - first :])
 
     def _read_through(self, first: int, into: memoryview) -> None:
@@ -137,8 +148,10 @@ class _Reading:
         size = self.source.group_rows
         starts = range(0, len(found), size)
         sums = [xxh3_64_intdigest(found[at : at + size].data) for at in starts]
-        number = first // size
-        self._compare(sums, self.source.group_sums[number : number + len(sums)], first + np.array(starts))
+        stated = self.source.group_sums[first // size : first // size + len(sums)].tolist()
+        if sums != stated:
+            self._check(np.arange(first, first + len(found)), found)  # tells which block it is
+            self._compare(sums, np.array(stated, dtype=np.uint64), first + np.array(starts))
 
     def _compare(self, sums: list[int], stated: NDArray[np.uint64], rows: NDArray[np.intp]) -> None:
         if sums != stated.tolist():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -147,33 +146,20 @@ class _Import:
         with _naming(source.path):
             blobs, repeats = self.keys(batch)
             boxes = () if batch.boxes is None else batch.boxes
-            known = self.known(batch, int(blobs.max(initial=-1)) + 1)
-            self.writer.add(batch.image, blobs, repeats, batch.embeddings, boxes=boxes, **known)
+            self.writer.add(batch.image, blobs, repeats, batch.embeddings, boxes=boxes, **self.known(batch))
         self.embeddings += len(blobs)
 
-    def known(self, batch: Batch, blobs: int) -> dict[str, Any]:
-        """Tell what is known of a batch's image, unless files contradict each other, as ``add`` takes it.
-
-        All of it for an image that comes for the first time, and later only what changes what the store says.
-        """
-        said = {name: getattr(batch, name) for name in TEXTS}
-        new = batch.image not in self.writer.images and batch.image not in self.said
+    def known(self, batch: Batch) -> dict[str, Any]:
+        """Tell what is known of a batch's image, unless files contradict each other, as ``add`` takes it."""
+        said = {name: getattr(batch, name) for name in ("label", "split", "group")}
         first = self.said.setdefault(batch.image, said)
         if said != first:
-            name = next(name for name in TEXTS if first[name] != said[name])
+            name = next(name for name in said if first[name] != said[name])
             one, other = first[name], said[name]
             raise DataError(f"{name} of image {batch.image!r} is {one!r} in one row and {other!r} in another")
-        if not new:
-            return {name: said[name] or None for name in ("label", "split", "group")}
-        facts: dict[str, Any] = {**said, "position": self.last_position + len(self.said), "blobs": blobs}
-        facts["sample_index"] = batch.sample_index or batch.image
-        facts["split"] = batch.split or self.split or ("train" if batch.label else "test")
-        return {"facts": facts}
-
-    @cached_property
-    def last_position(self) -> int:
-        """The last place taken in the store's order of images: new ones come behind it."""
-        return max((row.position for row in self.writer.images.values()), default=-1)
+        split = self.split or ("train" if batch.label else "test")
+        new = {"sample_index": batch.sample_index or batch.image, "split": split}
+        return {**{name: value or None for name, value in said.items()}, "new": new}
 
     def keys(self, batch: Batch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Tell blobs and repeats; without blobs, an image's rows of one repeat are numbered in their order."""

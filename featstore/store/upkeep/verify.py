@@ -165,7 +165,7 @@ def _content_problems(segment: Segment, container: Container, done: Verification
     for piece in pieces(len(segment.image), source.row_bytes, _CHUNK_BYTES):
         rows = np.arange(piece.start, piece.stop)
         values = np.empty((len(rows), source.shape[1]), dtype=source.dtype)
-        source.read(rows, values, slice(0, len(rows)))
+        source.read(rows, values, slice(0, len(rows)), every_sum=True)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             yield f"embedding {int(rows[~finite][0])} is not finite"

@@ -250,3 +250,23 @@ def test_a_part_of_a_large_store_is_read_in_its_own_memory(tmp_path, measured):
     assert peak < 3 * 100 * size + 10**6
     _, peak = measured(store.embeddings)
     assert peak < 1.1 * len(store) * size + 4 * embeddings_module.BATCH_BYTES
+
+
+def test_the_damaged_row_of_a_group_is_named(tmp_path):
+    array = numbers(130, 1024)
+    source = embeddings_of(tmp_path, array)
+    with source.path.open("r+b") as stream:
+        stream.seek(source.offset + 100 * source.row_bytes)
+        stream.write(b"damaged")
+    with pytest.raises(StoreFormatError, match="checksum of embedding 100 "):
+        source.read(np.arange(130), np.empty_like(array), slice(0, 130))
+
+
+def test_every_sum_is_looked_at_where_that_is_asked_for(tmp_path):
+    """The sum of a group is right and that of a block is not: whoever wrote the file made a mistake."""
+    array = numbers(130, 1024)
+    source = embeddings_of(tmp_path, array)
+    source.sums[10] ^= np.uint64(1)
+    source.read(np.arange(130), np.empty_like(array), slice(0, 130))
+    with pytest.raises(StoreFormatError, match="checksum of embedding 10 "):
+        source.read(np.arange(130), np.empty_like(array), slice(0, 130), every_sum=True)

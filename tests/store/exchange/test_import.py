@@ -14,7 +14,7 @@ import pytest
 from featstore.errors import DataError, MissingExtraError, RecipeMismatchError, SettingError
 from featstore.recipe import fingerprint
 from featstore.store import NewLabel, create_store, open_store, relabel, verify
-from featstore.store.exchange import import_embeddings
+from featstore.store.exchange import import_embeddings, importing
 from featstore.store.exchange.sources import FORMATS, find_sources
 
 
@@ -208,3 +208,36 @@ def test_importing_the_package_loads_no_extra():
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_sample_index_of_each_row_is_not_one_of_images(tmp_path):
+    """Other people's columns of that name are not ours; files of before, which have none, go with those of now."""
+    rows = np.arange(8, dtype=np.float32).reshape(4, 2)
+    np.savez(tmp_path / "rows.npz", embeddings=rows, image=list("aabb"), sample_index=list("0123"))
+    import_embeddings(tmp_path / "rows.npz", tmp_path / "rows.store", encoder="e")
+    assert {row.sample_index for row in open_store(tmp_path / "rows.store").images.values()} == {"a", "b"}
+    (tmp_path / "two").mkdir()
+    np.savez(tmp_path / "two/1.npz", embeddings=rows[:2], image=["a", "a"], blob=[0, 1], sample_index=["s", "s"])
+    np.savez(tmp_path / "two/2.npz", embeddings=rows[2:], image=["a", "a"], blob=[2, 3])
+    import_embeddings(tmp_path / "two", tmp_path / "two.store", encoder="e")
+    store = open_store(tmp_path / "two.store")
+    assert (len(store), store.images["a"].sample_index) == (4, "s")
+
+
+def test_an_import_beside_another_keeps_what_that_one_said(tmp_path, monkeypatch):
+    rows = np.arange(8, dtype=np.float32).reshape(4, 2)
+    np.savez(tmp_path / "1.npz", embeddings=rows[:1], image=["x"], blob=[0])
+    target = tmp_path / "x.store"
+    add = importing._Import.add
+
+    def meanwhile(self, batch, source):
+        add(self, batch, source)
+        monkeypatch.setattr(importing._Import, "add", add)
+        with create_store(target, self.writer._base.recipe, 2) as other:
+            other.add("x", [1, 2, 3], [0, 0, 0], rows[1:], label="t", group="g")
+
+    monkeypatch.setattr(importing._Import, "add", meanwhile)
+    import_embeddings(tmp_path / "1.npz", target, encoder="e")
+    row = open_store(target).images["x"]
+    assert (row.label, row.split, row.group, row.blobs) == ("t", "train", "g", 4)
+    assert len(open_store(target)) == 4
