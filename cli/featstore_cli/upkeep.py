@@ -187,8 +187,6 @@ def vacuum(
 
 
 def _vacuum_lines(store: Path, done: Vacuum, compact: bool, keep_versions: int | None) -> list[str]:
-    from featstore.store.disk.versions import version_numbers
-
     removed = "removed" if done.applied else "would be removed"
     lines = [f"{store}: {counted(len(done.files), 'file')} {removed}, {sized(done.bytes)}"]
     if compact:
@@ -199,10 +197,9 @@ def _vacuum_lines(store: Path, done: Vacuum, compact: bool, keep_versions: int |
         lines.append(f"  {counted(done.segments_before, 'segment')} {became if done.compacted else unchanged}")
     if done.versions:
         lines.append(f"  versions {done.versions[0]} to {done.versions[-1]} {removed}")
-    staying = len(set(version_numbers(store)) - set(done.versions))
-    if keep_versions and staying > keep_versions:
-        lines.append(f"  {counted(staying - keep_versions, 'version')} too young, see --grace-hours")
-    elif done.compacted and done.applied and staying > 1:
+    if keep_versions and done.staying > keep_versions:
+        lines.append(f"  {counted(done.staying - keep_versions, 'version')} too young, see --grace-hours")
+    elif done.compacted and done.applied and done.staying > 1:
         lines.append("  Earlier versions still need the old segments: --keep-versions 1 lets them go.")
     if done.waiting:
         lines.append(f"  {counted(done.waiting, 'file')} too young, see --grace-hours")

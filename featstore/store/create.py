@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featstore.errors import SettingError, StoreNotFoundError
 from featstore.recipe import canonical_json
 from featstore.store.disk.commits import nothing_yet
 from featstore.store.disk.versions import Version, read_version, require_recipe
+from featstore.store.subsets import is_whole
 from featstore.store.writer import StoreWriter
 
 __all__ = ["create_store"]
@@ -74,6 +73,6 @@ def _as_read_back(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked_dim(dim: int) -> int:
-    if isinstance(dim, (int, np.integer)) and not isinstance(dim, bool) and 1 <= dim <= _LARGEST_DIM:
+    if is_whole(dim) and 1 <= dim <= _LARGEST_DIM:
         return int(dim)
     raise SettingError(f"dim is {dim!r}", expected=f"a whole number from 1 to {_LARGEST_DIM}")

@@ -19,7 +19,7 @@ from featstore.store.index import KeyIndex, blob_table
 from featstore.store.keys import named_table
 from featstore.store.packed import PackedVersion, read_packed
 from featstore.store.runs import run_starts
-from featstore.store.subsets import as_labelled, chosen_rows, positions, repeats_up_to
+from featstore.store.subsets import as_labelled, chosen_rows, is_whole, positions, repeats_up_to
 
 __all__ = ["Store", "open_store"]
 
@@ -45,7 +45,7 @@ def open_store(path: str | Path, version: int | None = None) -> Store:
     StoreFormatError
         If it is not what the format says.
     """
-    if version is not None and (not isinstance(version, (int, np.integer)) or isinstance(version, bool)):
+    if version is not None and not is_whole(version):
         raise SettingError(f"version is {version!r}", expected="a whole number")
     if "\0" in str(path):
         raise StoreNotFoundError(f"{path!r}: no path", remedy="Name an existing store.")

@@ -15,7 +15,7 @@ from featstore.store.images import ImageRow
 from featstore.store.index import KeyIndex
 from featstore.store.runs import rows_of_runs
 
-__all__ = ["as_labelled", "chosen_rows", "positions", "repeats_up_to"]
+__all__ = ["as_labelled", "chosen_rows", "is_whole", "positions", "repeats_up_to"]
 
 
 def chosen_rows(
@@ -65,7 +65,7 @@ def repeats_up_to(number: int | None, stored: list[int], path: Path) -> list[int
     """
     if number is None:
         return stored
-    if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 0:
+    if not is_whole(number) or number < 0:
         raise SettingError(f"repeats is {number!r}", expected="a number, 0 or more")
     most = max(stored, default=0)
     if number > most:
@@ -74,6 +74,11 @@ def repeats_up_to(number: int | None, stored: list[int], path: Path) -> list[int
             remedy=f"Add them with: featstore extract DATA --store {path} --repeats {number}",
         )
     return [repeat for repeat in stored if repeat <= number]
+
+
+def is_whole(number: object) -> bool:
+    """Tell whether something is a whole number, Python's or NumPy's; a truth value is none."""
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def as_labelled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import count
@@ -163,19 +163,14 @@ class StoreWriter:
             stands. Rows of a segment that could not be written are lost: this writer can't commit any more then.
         """
         self._require_open()
-        self._require_clean()
+        contents = self._contents()
+        counted_on = self._counted_on(contents)
         self._write_segment()
         segments = tuple(segment.result() for segment in self._segments)
         if not segments and not self._edits and self._base.number:
             return self._base.number
-        change = Change(
-            self.operation,
-            segments,
-            self._edits.combined(),
-            self.how,
-            contents=dict(self._current_contents()),
-            counts_on=self._counted_on(),
-        )
+        edits = self._edits.combined()
+        change = Change(self.operation, segments, edits, self.how, contents=contents, counts_on=counted_on)
         before, self._base = self._base, commit(self._base, change, list(self._edits.rows.values()))
         if self._base.number == before.number + 1:
             self._forget_replaced(before)
@@ -216,26 +211,20 @@ class StoreWriter:
                 remedy="Open the store again: create_store(...).",
             )
 
-    def _current_contents(self) -> Iterator[tuple[str, Identity]]:
-        """List the images with new rows that count, and their content."""
-        for image, identity in self._added:
-            row = self._edits.current(image)
-            if row and row.identity == identity:
-                yield image, identity
+    def _contents(self) -> dict[str, Identity]:
+        """Tell the content of images with new rows that count."""
+        current = ((image, identity, self._edits.current(image)) for image, identity in self._added)
+        return {image: identity for image, identity, row in current if row and row.identity == identity}
 
-    def _require_clean(self) -> None:
-        for image, identity in self._current_contents():
-            if self._added.has_clean(image, identity):
-                continue
+    def _counted_on(self, contents: Mapping[str, Identity]) -> frozenset[str]:
+        """Tell the images whose clean row was committed before; one that has none is refused."""
+        earlier = [item for item in contents.items() if not self._added.has_clean(*item)]
+        for image, identity in earlier:
             if not any(repeat == 0 for _, repeat in self.stored(image, identity)):
                 raise DataError(
                     f"image {image!r} has augmented repeats only", expected="its clean embedding too, repeat 0"
                 )
-
-    def _counted_on(self) -> dict[str, Identity]:
-        """Tell the content of images whose clean rows were committed before: no other writer may have replaced it."""
-        contents = self._current_contents()
-        return {image: identity for image, identity in contents if not self._added.has_clean(image, identity)}
+        return frozenset(image for image, _ in earlier)
 
     def _none_pending(self) -> Pending:
         return Pending(self.path / SEGMENTS, self._base.dim, self._base.dtype, SEGMENT_BYTES)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import StoreFormatError
-from featstore.store.images import FIXED as PLAIN
-from featstore.store.images import LONGEST_FIXED_BYTES, SPLITS, ImageRow
+from featstore.store.images import FIXED, LONGEST_FIXED_BYTES, SPLITS, ImageRow
 
-__all__ = ["ImageTable", "decoded", "encoded"]
+__all__ = ["ImageTable", "decoded", "encoded", "is_fixed"]
 
 CODED = ("split", "label", "group", "source", "reason", "note", "artefact", "given")
 NUMBERS = ("position", "blobs")
@@ -36,6 +35,11 @@ def decoded(column: NDArray[Any]) -> list[str]:
     if len(texts) != len(column):
         raise ValueError("a text with a zero inside")
     return texts
+
+
+def is_fixed(column: NDArray[Any], count: int) -> bool:
+    """Tell whether something is a column of ``count`` texts of fixed width, and not too wide."""
+    return column.shape == (count,) and column.dtype.kind == "S" and column.itemsize <= LONGEST_FIXED_BYTES
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +66,7 @@ class ImageTable(Mapping[str, ImageRow]):
     @classmethod
     def from_rows(cls, rows: Sequence[ImageRow]) -> ImageTable:
         """Make columns of rows."""
-        plain = {name: encoded([getattr(row, name) for row in rows]) for name in PLAIN}
+        plain = {name: encoded([getattr(row, name) for row in rows]) for name in FIXED}
         numbers = {name: np.array([getattr(row, name) for row in rows], dtype="<i8") for name in NUMBERS}
         codes, values = {}, {}
         for name in CODED:
@@ -83,7 +87,7 @@ class ImageTable(Mapping[str, ImageRow]):
         try:
             count = len(datasets["images/image"])
             return cls(
-                {name: _plain(datasets.get(f"images/{name}"), name, count) for name in PLAIN},
+                {name: _plain(datasets.get(f"images/{name}"), name, count) for name in FIXED},
                 {name: _numbers(datasets.get(f"images/{name}/codes"), count, np.int32) for name in CODED},
                 {name: _categories(datasets, name, count) for name in CODED},
                 {name: _numbers(datasets.get(f"images/{name}"), count, np.int64) for name in NUMBERS},
@@ -109,7 +113,7 @@ class ImageTable(Mapping[str, ImageRow]):
             codes[name] = np.concatenate(parts)[last]
             values[name] = list(place)
         return cls(
-            {name: np.concatenate([table.plain[name] for table in tables])[last] for name in PLAIN},
+            {name: np.concatenate([table.plain[name] for table in tables])[last] for name in FIXED},
             codes,
             values,
             {name: np.concatenate([table.numbers[name] for table in tables])[last] for name in NUMBERS},
@@ -117,7 +121,7 @@ class ImageTable(Mapping[str, ImageRow]):
 
     def to_datasets(self) -> dict[str, NDArray[Any]]:
         """Lay the columns out for a file."""
-        datasets: dict[str, NDArray[Any]] = {f"images/{name}": self.plain[name] for name in PLAIN}
+        datasets: dict[str, NDArray[Any]] = {f"images/{name}": self.plain[name] for name in FIXED}
         for name in CODED:
             datasets[f"images/{name}/codes"] = self.codes[name]
             datasets[f"images/{name}/categories"] = encoded(self.categories[name])
@@ -185,7 +189,7 @@ class ImageTable(Mapping[str, ImageRow]):
 def _plain(column: NDArray[Any] | None, name: str, count: int) -> NDArray[np.bytes_]:
     if column is None:
         return np.full(count, getattr(_DEFAULTS, name).encode(), dtype="S1")
-    if column.shape != (count,) or column.dtype.kind != "S" or column.itemsize > LONGEST_FIXED_BYTES:
+    if not is_fixed(column, count):
         raise ValueError(f"{name} of shape {column.shape}, {column.dtype}")
     letters = column.view(np.uint8).reshape(count, column.itemsize)
     if int(letters.max(initial=0)) > 127 or bool(((letters[:, :-1] == 0) & (letters[:, 1:] != 0)).any()):

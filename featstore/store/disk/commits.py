@@ -49,8 +49,8 @@ class Change:
     An edit takes an image's row as it is in the version that is built upon (None for a new image) and returns it as it
     is to be. So a commit that comes second changes what it means to change, and keeps what the first one changed.
     Segments in ``replaces`` go; the new ones take the place of the first of them. ``contents`` has the content
-    that the rows in the segments belong to, by image, and ``counts_on`` that of images whose earlier rows have to be
-    there still: where another writer gave one other content, a compaction may have dropped them.
+    that the rows in the segments belong to, by image. Of the images in ``counts_on`` earlier rows have to be there
+    still: where another writer gave one other content, a compaction may have dropped them.
     """
 
     operation: str
@@ -59,7 +59,7 @@ class Change:
     how: Mapping[str, Any] = field(default_factory=dict)
     replaces: frozenset[SegmentEntry] = frozenset()
     contents: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    counts_on: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    counts_on: frozenset[str] = frozenset()
 
     def rows(self, base: Version) -> list[ImageRow]:
         """Carry out the edits; rows that come out as they were are not among the result."""
@@ -118,13 +118,11 @@ def commit(base: Version, change: Change, rows: Sequence[ImageRow] | None = None
 def _touch(store: Path, segments: Sequence[SegmentEntry]) -> None:
     """Make segments young again, for a vacuum that meets them before the version that lists them is there."""
     for entry in segments:
-        try:
-            with plain_errors(store):
+        with plain_errors(store):
+            try:
                 os.utime(store / SEGMENTS / entry.file)
-        except StoreWriteError as error:
-            if (store / SEGMENTS / entry.file).exists():
-                raise
-            raise _taken(store, entry.file) from error
+            except FileNotFoundError as error:
+                raise _taken(store, entry.file) from error
 
 
 def _is_newest(base: Version) -> bool:

@@ -25,7 +25,17 @@ from featstore.errors import StoreFormatError
 from featstore.store.disk.embeddings import GROUP_BLOCKS, Embeddings
 from featstore.store.disk.opening import RESTORE, open_regular, read_at, unreadable
 
-__all__ = ["EMBEDDINGS", "FORMAT", "GROUP_SUMS", "PAGE", "SUMS", "Container", "FileEntry", "read_container"]
+__all__ = [
+    "EMBEDDINGS",
+    "FORMAT",
+    "GROUP_SUMS",
+    "PAGE",
+    "SUMS",
+    "Container",
+    "FileEntry",
+    "read_container",
+    "require_format",
+]
 
 FORMAT = 1
 """The format of stores. Raise it when an older reader would misread a newer file, keep reading the older ones, and
@@ -201,6 +211,18 @@ def _located(
     return Embeddings(path, hole.offset, (hole.shape[0], hole.shape[1]), hole.dtype, rows, sums.copy(), groups.copy())
 
 
+def require_format(path: Path, number: int) -> None:
+    """Refuse a format that is not known here.
+
+    Raises
+    ------
+    StoreFormatError
+    """
+    if number != FORMAT:
+        upgrade = "Install a newer featstore: pip install --upgrade featstore"
+        raise StoreFormatError(f"{path}: format {number}", expected=f"format {FORMAT}", remedy=upgrade)
+
+
 def _read_directory(descriptor: int, path: Path) -> tuple[dict[str, Any], str, int]:
     """Read the directory; return it, its SHA-256, and the size of the user block."""
     block = read_at(descriptor, 0, PAGE)
@@ -208,12 +230,7 @@ def _read_directory(descriptor: int, path: Path) -> tuple[dict[str, Any], str, i
     if not line:
         raise StoreFormatError(f"{path}: not a file that featstore wrote, or its beginning is damaged", remedy=RESTORE)
     number, sha256, length, user_block = int(line[1]), line[2].decode(), int(line[3]), int(line[4])
-    if number != FORMAT:
-        raise StoreFormatError(
-            f"{path}: format {number}",
-            expected=f"format {FORMAT}",
-            remedy="Install a newer featstore: pip install --upgrade featstore",
-        )
+    require_format(path, number)
     if user_block.bit_count() != 1 or not max(PAGE, line.end() + length) <= user_block <= _LARGEST_USER_BLOCK:
         raise ValueError(f"a directory of {length} bytes in a user block of {user_block}")
     if user_block > PAGE:

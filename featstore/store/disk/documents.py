@@ -9,7 +9,7 @@ from typing import Any
 
 from featstore.errors import StoreFormatError
 from featstore.recipe import canonical_json
-from featstore.store.disk.container import FORMAT
+from featstore.store.disk.container import require_format
 from featstore.store.disk.opening import RESTORE, open_regular, read_at, unreadable
 
 __all__ = ["damaged", "read_body"]
@@ -30,7 +30,10 @@ def read_body(path: Path) -> dict[str, Any]:
             if size > _LARGEST:
                 raise StoreFormatError(f"{path}: {size} bytes", expected=f"at most {_LARGEST}", remedy=_restore(path))
             document = json.loads(read_at(descriptor, 0, size))
-        _require_format(path, document["format"])
+        number = document["format"]  # before all else: what another format has beside it is not known here
+        if type(number) is not int:
+            raise TypeError(f"format {number!r}")
+        require_format(path, number)
         body, stated = document["body"], document["sha256"]
         if hashlib.sha256(canonical_json(body).encode()).hexdigest() != stated:
             raise damaged(path, "its checksum does not match")
@@ -46,15 +49,6 @@ def read_body(path: Path) -> dict[str, Any]:
 def damaged(path: Path, found: str) -> StoreFormatError:
     """Say what is wrong with a version file, and where to go from there."""
     return StoreFormatError(f"{path}: {found}", remedy=_restore(path))
-
-
-def _require_format(path: Path, number: Any) -> None:
-    """Look at the format before all else: what another one has beside it is not known here."""
-    if type(number) is not int:
-        raise TypeError(f"format {number!r}")
-    if number != FORMAT:
-        upgrade = "Install a newer featstore: pip install --upgrade featstore"
-        raise StoreFormatError(f"{path}: format {number}", expected=f"format {FORMAT}", remedy=upgrade)
 
 
 def _restore(path: Path) -> str:

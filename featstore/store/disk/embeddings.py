@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from featstore.errors import StoreFormatError
-from featstore.store.disk.opening import RESTORE, open_regular, unreadable
+from featstore.store.disk.opening import RESTORE, open_regular, read_into, unreadable
 
 __all__ = ["GROUP_BLOCKS", "Embeddings"]
 
@@ -124,11 +123,9 @@ class _Reading:
 
     def _read_through(self, first: int, into: memoryview) -> None:
         offset = self.source.offset + first * self.source.row_bytes
-        while into:
-            count = os.preadv(self.descriptor, [into], offset)
-            if not count:
-                raise StoreFormatError(f"{self.source.path}: cut off at {offset} bytes", remedy=RESTORE)
-            into, offset = into[count:], offset + count
+        done = read_into(self.descriptor, into, offset)
+        if done < len(into):
+            raise StoreFormatError(f"{self.source.path}: cut off at {offset + done} bytes", remedy=RESTORE)
 
     def _check(self, rows: NDArray[np.intp], found: NDArray[np.floating[Any]]) -> None:
         """Compare checksums: of the rows as they arrived, or, where rows share one, of their blocks in the file."""

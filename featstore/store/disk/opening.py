@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featstore.errors import StoreFormatError
 
-__all__ = ["RESTORE", "open_regular", "read_at", "unreadable"]
+__all__ = ["RESTORE", "open_regular", "read_at", "read_into", "unreadable"]
 
 RESTORE = "Restore the file from a copy."
 
@@ -54,9 +54,16 @@ def read_at(descriptor: int, offset: int, length: int) -> bytearray:
 
     The memory for all of it is asked for at once: what can't fit is a `MemoryError` before anything is read.
     """
-    content, done = bytearray(length), 0
+    content = bytearray(length)
     with memoryview(content) as into:
-        while done < length and (count := os.preadv(descriptor, [into[done : done + 2**30]], offset + done)):
-            done += count
+        done = read_into(descriptor, into, offset)
     del content[done:]
     return content
+
+
+def read_into(descriptor: int, into: memoryview, offset: int) -> int:
+    """Fill ``into`` from ``offset`` on, as far as there is something, and tell how many bytes that were."""
+    done = 0
+    while done < len(into) and (count := os.preadv(descriptor, [into[done : done + 2**30]], offset + done)):
+        done += count
+    return done

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import StoreFormatError, StoreWriteError
-from featstore.store.disk.columns import encoded
+from featstore.store.disk.columns import encoded, is_fixed
 from featstore.store.disk.container import Container, FileEntry, read_container
 from featstore.store.disk.embeddings import Embeddings
 from featstore.store.disk.opening import RESTORE
 from featstore.store.disk.stream import EmbeddingStream
 from featstore.store.disk.writing import EmbeddingRows, write_container
-from featstore.store.images import LONGEST_FIXED_BYTES
 
 __all__ = [
     "BLOB_COLUMNS",
@@ -151,10 +150,7 @@ def segment_of(container: Container, rows: int, *, fingerprint: str, dim: int) -
     try:
         images = {name: stored[f"images/{name}"] for name in IDENTITY_COLUMNS}
         count = len(images["image"])
-        if any(
-            column.shape != (count,) or column.dtype.kind != "S" or column.itemsize > LONGEST_FIXED_BYTES
-            for column in images.values()
-        ):
+        if not all(is_fixed(column, count) for column in images.values()):
             raise ValueError("columns of images that don't fit together")
         keys = {name: _int32_column(stored[name], rows) for name in KEY_COLUMNS}
         columns = [stored[f"blobs/{name}"] for name in BLOB_COLUMNS]

@@ -48,6 +48,8 @@ class Vacuum:
         Whether there was anything to compact.
     versions : list of int
         Versions that go.
+    staying : int
+        Number of versions that stay.
     files : list of Path
         Files that go, version files among them.
     bytes : int
@@ -62,6 +64,7 @@ class Vacuum:
     segments: int
     compacted: bool = False
     versions: list[int] = field(default_factory=list)
+    staying: int = 0
     files: list[Path] = field(default_factory=list)
     bytes: int = 0
     waiting: int = 0
@@ -113,6 +116,7 @@ def vacuum(
     before = time.time() - grace_s
     numbers = version_numbers(store)
     done.versions = _expired(store, numbers, keep_versions or len(numbers), before)
+    done.staying = len(numbers) - len(done.versions)
     needed = _needed(store, [number for number in numbers if number not in set(done.versions)])
     litter = [file for file in _files(store) if file.path not in needed]
     old = [file for file in litter if file.modified <= before]
