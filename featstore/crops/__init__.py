@@ -3,7 +3,7 @@
 from featstore.crops.blobs import Blob, Blobs, BlobSource, Box, find_blobs
 from featstore.crops.cut import cut_crop, fill_colour
 from featstore.crops.draws import Draws, draw
-from featstore.crops.repeat import augment
+from featstore.crops.repeat import augment, bring_to_working_size
 from featstore.crops.tissue import find_tissue
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Box",
     "Draws",
     "augment",
+    "bring_to_working_size",
     "cut_crop",
     "draw",
     "fill_colour",

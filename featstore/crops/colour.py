@@ -1,4 +1,4 @@
-"""Changing the colours of a crop: brightness, contrast, saturation, hue, and the stains."""
+"""Changing the colours of a crop in place: brightness, contrast, saturation, hue, and the stains."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ __all__ = ["STAINS", "jitter", "perturb_stains"]
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 """How haematoxylin, eosin and DAB (rows) absorb red, green and blue: Ruifrok & Johnston, 2001, PMID 11531144."""
 
+GREY = np.array([0.299, 0.587, 0.114])
+"""What red, green and blue make of grey: ITU-R BT.601."""
+
 DARKEST = np.float32(1 / 255)
 """Black absorbs without bound; darker colours count as this one, the first level above it."""
 
@@ -26,21 +29,26 @@ def jitter(pixels: NDArray[np.float32], draws: Draws) -> NDArray[np.float32]:
     Parameters
     ----------
     pixels : ndarray of shape (side, side, 3), float32
-        RGB from 0 to 1; so is the result.
+        RGB from 0 to 1; changed in place.
     draws : Draws
 
     Returns
     -------
     ndarray of shape (side, side, 3), float32
+        The same array.
     """
     if draws.brightness != 1:
-        pixels = _blend(pixels, np.float32(0), draws.brightness)
+        pixels *= np.float32(draws.brightness)
+        np.clip(pixels, 0, 1, out=pixels)
     if draws.contrast != 1:
-        pixels = _blend(pixels, _grey(pixels).mean(dtype=np.float64).astype(np.float32), draws.contrast)
+        mean = GREY @ cv2.mean(pixels)[:3]
+        pixels *= np.float32(draws.contrast)
+        pixels += np.float32((1 - draws.contrast) * mean)
+        np.clip(pixels, 0, 1, out=pixels)
     if draws.saturation != 1:
-        pixels = _blend(pixels, _grey(pixels)[..., np.newaxis], draws.saturation)
+        _saturate(pixels, draws.saturation)
     if draws.hue != 0:
-        pixels = _turn_hue(pixels, draws.hue)
+        _turn_hue(pixels, draws.hue)
     return pixels
 
 
@@ -55,12 +63,13 @@ def perturb_stains(pixels: NDArray[np.float32], draws: Draws) -> NDArray[np.floa
     Parameters
     ----------
     pixels : ndarray of shape (side, side, 3), float32
-        RGB from 0 to 1; so is the result.
+        RGB from 0 to 1; changed in place.
     draws : Draws
 
     Returns
     -------
     ndarray of shape (side, side, 3), float32
+        The same array.
     """
     if draws.stain_alpha == (1.0, 1.0, 1.0) and draws.stain_beta == (0.0, 0.0, 0.0):
         return pixels
@@ -69,22 +78,22 @@ def perturb_stains(pixels: NDArray[np.float32], draws: Draws) -> NDArray[np.floa
     shift = np.asarray(draws.stain_beta) @ STAINS
     # The map works on ln(colour), the negative density, so the shift changes its sign.
     affine = np.column_stack([mix.T, -shift])
-    light = cv2.exp(cv2.transform(cv2.log(np.maximum(pixels, DARKEST)), affine))
-    return np.minimum(np.asarray(light, dtype=np.float32), np.float32(1))
+    np.clip(pixels, DARKEST, 1, out=pixels)
+    cv2.log(pixels, dst=pixels)
+    light = cv2.transform(pixels, affine)
+    cv2.exp(light, dst=pixels)
+    return np.clip(pixels, 0, 1, out=pixels)
 
 
-def _blend(pixels: NDArray[np.float32], other: np.float32 | NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    mixed = pixels * np.float32(factor)
-    mixed += other * np.float32(1 - factor)
-    return np.clip(mixed, 0, 1, out=mixed)
+def _saturate(pixels: NDArray[np.float32], factor: float) -> None:
+    blend = factor * np.eye(3) + (1 - factor) * GREY
+    np.clip(cv2.transform(pixels, blend), 0, 1, out=pixels)
 
 
-def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
-
-
-def _turn_hue(pixels: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+def _turn_hue(pixels: NDArray[np.float32], share: float) -> None:
     hsv = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), dtype=np.float32)
-    hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(360 * share), np.float32(360))
-    turned = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), dtype=np.float32)
-    return np.clip(turned, 0, 1, out=turned)
+    hue = hsv[..., 0]
+    hue += np.float32(360 * (share % 1))
+    np.subtract(hue, np.float32(360), out=hue, where=hue >= 360)
+    cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=pixels)
+    np.clip(pixels, 0, 1, out=pixels)

@@ -1,6 +1,9 @@
-"""Moving the pixels of a crop: flips, rotation, elastic deformation. What comes from outside has the fill colour."""
+"""Moving the pixels of a crop: flips, rotation and elastic deformation as one map of where each pixel comes from."""
 
 from __future__ import annotations
+
+import math
+from functools import cache
 
 import cv2
 import numpy as np
@@ -8,98 +11,144 @@ from numpy.typing import NDArray
 
 from featstore.crops.draws import Draws
 
-__all__ = ["deform", "displacement", "flip", "rotate"]
+__all__ = ["displacement", "move", "smooth"]
 
-Level = tuple[float, float, float]
-"""A colour, RGB from 0 to 1."""
+NARROW_PX = 0.6
+"""A Gaussian narrower than this is not sampled."""
 
+WIDEST_CELL_PX = 256
+"""So many levels of 8 bits can be summed in 16."""
 
-def flip(pixels: NDArray[np.float32], draws: Draws) -> NDArray[np.float32]:
-    """Exchange left and right, top and bottom.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (side, side, 3), float32
-    draws : Draws
-
-    Returns
-    -------
-    ndarray of shape (side, side, 3), float32
-    """
-    if draws.flip_horizontal:
-        pixels = pixels[:, ::-1]
-    if draws.flip_vertical:
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+_IN_ONE = np.empty(0, dtype=np.float32)
+"""Stands for OpenCV's second map, where the first has both x and y."""
 
 
-def rotate(pixels: NDArray[np.float32], draws: Draws, fill: Level) -> NDArray[np.float32]:
-    """Turn about the centre, counter-clockwise, with bilinear interpolation.
+def move(
+    pixels: NDArray[np.uint8], draws: Draws, side_px: int, size_px: int, fill: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Flip, turn about the centre (counter-clockwise) and displace, with one bilinear interpolation.
 
     Parameters
     ----------
-    pixels : ndarray of shape (side, side, 3), float32
+    pixels : ndarray of shape (working, working, 3), uint8
     draws : Draws
-    fill : tuple of 3 floats
+    side_px : int
+        Side of the crop that was brought to the working size: lengths are in its pixels.
+    size_px : int
+        Side of the result.
+    fill : ndarray of shape (3,), uint8
+        The colour of what comes from outside.
 
     Returns
     -------
-    ndarray of shape (side, side, 3), float32
+    ndarray of shape (size_px, size_px, 3), uint8
     """
-    if draws.rotation_deg == 0:
-        return pixels
-    side = pixels.shape[0]
-    centre = (side - 1) / 2
-    turn = cv2.getRotationMatrix2D((centre, centre), draws.rotation_deg, 1)
-    turned = cv2.warpAffine(
-        pixels, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
-    )
-    return np.asarray(turned, dtype=np.float32)
+    if draws.rotation_deg == 0 and draws.elastic_alpha_px == 0 and size_px == len(pixels):
+        across, down = (slice(None, None, -1 if flip else 1) for flip in (draws.flip_horizontal, draws.flip_vertical))
+        return np.ascontiguousarray(pixels[down, across])
+    places = displacement(draws, side_px, size_px)
+    places += _grid(size_px)
+    places = np.asarray(cv2.transform(places, _back(draws, size_px, len(pixels))), dtype=np.float32)
+    # In whole pixels and 32nds: OpenCV then interpolates in integers, faster, and the same way in all its versions.
+    sources, parts = cv2.convertMaps(places, _IN_ONE, cv2.CV_16SC2)
+    border = tuple(fill.tolist())
+    moved = cv2.remap(pixels, sources, parts, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
+    return np.asarray(moved, dtype=np.uint8)
 
 
-def deform(pixels: NDArray[np.float32], draws: Draws, fill: Level) -> NDArray[np.float32]:
-    """Displace every pixel by a smooth random field, with bilinear interpolation.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (side, side, 3), float32
-    draws : Draws
-    fill : tuple of 3 floats
-
-    Returns
-    -------
-    ndarray of shape (side, side, 3), float32
-    """
-    if draws.elastic_alpha_px == 0:
-        return pixels
-    side = pixels.shape[0]
-    places = displacement(draws, side)
-    steps = np.arange(side, dtype=np.float32)
-    places[..., 0] += steps
-    places[..., 1] += steps[:, np.newaxis]
-    from_x, from_y = cv2.split(places)
-    moved = cv2.remap(pixels, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-    return np.asarray(moved, dtype=np.float32)
-
-
-def displacement(draws: Draws, side_px: int) -> NDArray[np.float32]:
+def displacement(draws: Draws, side_px: int, size_px: int) -> NDArray[np.float32]:
     """Return the elastic field: uniform noise in [-1, 1], smoothed by a Gaussian, times the amplitude.
 
-    As in Simard et al. (2003, doi:10.1109/ICDAR.2003.1227801). Outside the crop the noise counts as 0, so that
-    a crop much smaller than the Gaussian is not swept out of its own frame.
+    As in Simard et al. (2003, doi:10.1109/ICDAR.2003.1227801). Noise is drawn for each pixel of the crop, so the field
+    is the same at any size. Outside the crop the noise counts as 0, so that a crop much smaller than the Gaussian is
+    not swept out of its own frame.
+
+    At a smaller size the Gaussian smooths sums of square cells of pixels, and the field is interpolated between them.
 
     Parameters
     ----------
     draws : Draws
     side_px : int
+        Side of the crop; amplitude and smoothness are in its pixels.
+    size_px : int
+        Side of the square that the field is for.
 
     Returns
     -------
-    ndarray of shape (side_px, side_px, 2), float32
-        In pixels, along x and y.
+    ndarray of shape (size_px, size_px, 2), float32
+        Along x and y, in pixels of that square.
     """
-    noise = (draws.elastic_grid(side_px).astype(np.float32) + np.float32(0.5)) / np.float32(128) - np.float32(1)
-    if draws.elastic_sigma_px > 0:
-        sigma = draws.elastic_sigma_px
-        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), dtype=np.float32)
-    return noise * np.float32(draws.elastic_alpha_px)
+    if draws.elastic_alpha_px == 0:
+        return np.zeros((size_px, size_px, 2), dtype=np.float32)
+    scale, width = size_px / side_px, min(-(-side_px // size_px), WIDEST_CELL_PX)
+    noise = _sum_cells(draws.elastic_grid(side_px), width)
+    # Cells smooth by themselves, and interpolating between them does: the Gaussian's variance is as much smaller.
+    narrower = math.sqrt(max(draws.elastic_sigma_px**2 - (width**2 - 1) / 6, 0))
+    field = smooth(noise, narrower, 1 / width, cv2.BORDER_CONSTANT)
+    field *= np.float32(draws.elastic_alpha_px * scale / (128 * width**2))
+    if width * scale == 1:
+        return field
+    # The last cell may reach beyond the crop: by the factor, not by the sizes, all cells stay where they are.
+    finer = cv2.resize(field, None, fx=width * scale, fy=width * scale, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(finer[:size_px, :size_px], dtype=np.float32)
+
+
+def _sum_cells(levels: NDArray[np.uint8], width: int) -> NDArray[np.float32]:
+    """Sum levels (side, side, 2), less their mean, over cells of ``width`` pixels; beyond the crop there is nothing."""
+    side = len(levels)
+    count = -(-side // width)
+    rows = np.zeros((count, 2 * side), dtype=np.uint16)
+    for first in range(width):
+        part = levels.reshape(side, 2 * side)[first::width]
+        rows[: len(part)] += part
+    covered = np.minimum(side - width * np.arange(count), width)
+    levels_above = rows.astype(np.float32)
+    levels_above -= np.float32(127.5) * covered.astype(np.float32)[:, np.newaxis]
+    vectors = levels_above.view(np.complex64)  # x + iy
+    sums = np.zeros((count, count), dtype=np.complex64)
+    for first in range(width):
+        columns = vectors[:, first::width]
+        sums[:, : columns.shape[1]] += columns
+    return sums.view(np.float32).reshape(count, count, 2)
+
+
+def smooth(pixels: NDArray[np.float32], sigma_px: float, scale: float, border: int) -> NDArray[np.float32]:
+    """Smooth by a Gaussian what was brought to a smaller size.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (size, size, channels), float32
+    sigma_px : float
+        In pixels of the crop at its own size; 0 smooths nothing.
+    scale : float
+        How many pixels a pixel of the crop has become.
+    border : int
+        What OpenCV is to take for pixels outside.
+
+    Returns
+    -------
+    ndarray of shape (size, size, channels), float32
+    """
+    sigma = sigma_px * scale
+    if sigma == 0:
+        return pixels
+    if sigma < NARROW_PX and scale < 1:
+        # Samples of so narrow a Gaussian miss most of it; these three weights have its variance.
+        weights = np.array([sigma**2 / 2, 1 - sigma**2, sigma**2 / 2])
+        return np.asarray(cv2.sepFilter2D(pixels, -1, weights, weights, borderType=border), dtype=np.float32)
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=border), dtype=np.float32)
+
+
+def _back(draws: Draws, size_px: int, working_px: int) -> NDArray[np.float64]:
+    """Return the affine map from places about the centre of the result to pixels of the working size."""
+    angle, larger, centre = math.radians(draws.rotation_deg), working_px / size_px, (working_px - 1) / 2
+    across, down = (-larger if flip else larger for flip in (draws.flip_horizontal, draws.flip_vertical))
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.array([[across * cosine, -across * sine, centre], [down * sine, down * cosine, centre]])
+
+
+@cache
+def _grid(size_px: int) -> NDArray[np.float32]:
+    """Return the place of each pixel about the centre, along x and y."""
+    steps = np.arange(size_px, dtype=np.float32) - np.float32((size_px - 1) / 2)
+    return np.stack(np.meshgrid(steps, steps), axis=-1)

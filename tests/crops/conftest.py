@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from featstore.crops import Draws, draw
-from featstore.recipe import AugmentationSettings
+from featstore.crops import Draws, cut_crop, draw, find_blobs
+from featstore.recipe import AugmentationSettings, CropSettings
 
 REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "real"
 
@@ -40,6 +40,18 @@ def read_pair(real: Path) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
         return image, mask
 
     return read
+
+
+@pytest.fixture(scope="session")
+def real_crops(read_pair) -> Callable[[str], list[np.ndarray]]:
+    """Cut the crops of the three largest blobs of an image of he1024."""
+
+    def cut(name: str) -> list[np.ndarray]:
+        image, mask = read_pair(f"he1024/{name}")
+        blobs = find_blobs(image, mask, CropSettings(max_blobs=3))
+        return [cut_crop(image, blobs, blob, CropSettings()) for blob in blobs.blobs]
+
+    return cut
 
 
 @pytest.fixture(scope="session")

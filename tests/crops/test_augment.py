@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featstore.crops import Draws, augment, draw
+from featstore.crops import Draws, augment, bring_to_working_size, draw
 from featstore.errors import DataError
 from featstore.recipe import AugmentationSettings
 
@@ -76,6 +76,22 @@ def test_threads_change_nothing(strong: Draws, threads: int, side: int) -> None:
         np.testing.assert_array_equal(augment(crop, strong, GREY), alone)
     finally:
         cv2.setNumThreads(1)
+
+
+@pytest.mark.parametrize("side", [300, 720, 721])
+def test_threads_and_memory_change_nothing_of_a_smaller_result(strong: Draws, side: int) -> None:
+    def make(memory: np.ndarray) -> np.ndarray:
+        memory[...] = noise_crop(side)
+        return augment(bring_to_working_size(memory, 224), strong, GREY, side_px=side, size_px=224)
+
+    alone = make(np.empty((side, side, 3), np.uint8))
+    for threads, first in ((1, 1), (2, 3), (7, 32)):
+        cv2.setNumThreads(threads)
+        try:
+            elsewhere = np.empty(first + 3 * side**2, np.uint8)[first:].reshape(side, side, 3)
+            np.testing.assert_array_equal(make(elsewhere), alone)
+        finally:
+            cv2.setNumThreads(1)
 
 
 def test_memory_layout_changes_nothing(strong: Draws, crop: np.ndarray) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -37,7 +38,7 @@ def test_there_and_back_is_near_the_crop(neutral: Draws, crop: np.ndarray) -> No
 
 
 def test_displacement_has_simards_strength_and_is_smooth(neutral: Draws) -> None:
-    field = displacement(replace(neutral, elastic_alpha_px=25.0), 300)
+    field = displacement(replace(neutral, elastic_alpha_px=25.0), 300, 300)
     # Uniform noise has a spread of 1/sqrt(3), of which a Gaussian of sigma leaves 1 / (2 sqrt(pi) sigma).
     inner = field[30:-30, 30:-30]
     assert inner.std() == pytest.approx(25 / 3**0.5 / (2 * np.pi**0.5 * 7), rel=0.15)
@@ -45,11 +46,21 @@ def test_displacement_has_simards_strength_and_is_smooth(neutral: Draws) -> None
     assert abs(np.corrcoef(inner[..., 0].ravel(), inner[..., 1].ravel())[0, 1]) < 0.2
 
 
+@pytest.mark.parametrize("side", [225, 448, 720, 721, 1117])
+def test_the_field_is_the_same_at_any_size(neutral: Draws, side: int) -> None:
+    """But for a thirtieth of a pixel: all of a cell's noise counts as being in its middle."""
+    draws = replace(neutral, elastic_alpha_px=25.0)
+    expected = cv2.resize(displacement(draws, side, side), (224, 224), interpolation=cv2.INTER_AREA) * (224 / side)
+    field = displacement(draws, side, 224)
+    assert np.abs(field - expected).mean() < 0.035
+    assert field.std() == pytest.approx(expected.std(), rel=0.02)
+
+
 def test_deformation_moves_pixels_by_the_field(neutral: Draws) -> None:
     draws = replace(neutral, elastic_alpha_px=25.0)
     columns = np.tile(np.arange(100, dtype=np.uint8) * 2, (100, 1))
     moved = augment(np.repeat(columns[..., np.newaxis], 3, axis=2), draws, FILL)
-    expected = columns + 2 * displacement(draws, 100)[..., 0]
+    expected = columns + 2 * displacement(draws, 100, 100)[..., 0]
     assert np.abs(moved[5:-5, 5:-5, 0] - expected[5:-5, 5:-5]).max() < 0.8
 
 
@@ -59,6 +70,6 @@ def test_deformation_brings_in_the_fill(neutral: Draws) -> None:
 
 
 def test_noise_that_is_not_smoothed_may_be_asked_for(neutral: Draws) -> None:
-    field = displacement(replace(neutral, elastic_alpha_px=2.0, elastic_sigma_px=0.0), 50)
+    field = displacement(replace(neutral, elastic_alpha_px=2.0, elastic_sigma_px=0.0), 50, 50)
     assert -2 < field.min() < -1.9
     assert 1.9 < field.max() < 2
