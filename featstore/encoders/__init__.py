@@ -1,8 +1,10 @@
 """Crops to embeddings: frozen models by name, and ``stain-texture``, the built-in one that needs no weights."""
 
 from featstore.encoders.base import Encoder
+from featstore.encoders.device import use_threads
 from featstore.encoders.examine import examine
-from featstore.encoders.huggingface import HuggingFaceEncoder
+from featstore.encoders.huggingface import HuggingFaceEncoder, own_devices
+from featstore.encoders.queue import EncodeQueue, encode_queue
 from featstore.encoders.registry import (
     DEFAULT_ENCODER,
     encoder_names,
@@ -14,12 +16,16 @@ from featstore.encoders.stain_texture import StainTexture
 
 __all__ = [
     "DEFAULT_ENCODER",
+    "EncodeQueue",
     "Encoder",
     "HuggingFaceEncoder",
     "StainTexture",
+    "encode_queue",
     "encoder_names",
     "encoder_state",
     "examine",
     "load_encoder",
+    "own_devices",
+    "use_threads",
     "weights_present",
 ]

@@ -33,14 +33,15 @@ class Encoder(Protocol):
         True for a cheap encoder without weights or device: it may be pickled and run inside loader processes.
         False for a model that wants batches in the main process.
     how : mapping of str to str
-        Device, precision and library versions in use: recorded beside the recipe, not in it.
+        Device, precision and library versions in use: recorded beside the recipe, not in it. Whole after ``start``.
     licence : str
         Terms of the weights, for people to read.
     notes : tuple of str
         What the user should hear of before a long run; empty when nothing was assumed.
     prepare : callable
-        Turns a crop (``uint8 (s, s, 3)``, RGB) into the array that ``encode`` takes. It can be pickled by itself, so
-        that loader processes prepare crops without holding the model.
+        Turns a crop (``uint8 (s, s, 3)``, RGB) into the array that ``encode`` takes: of the side that the settings
+        name as ``input_size_px``, unless the encoder is of the light kind. It can be pickled by itself, so that loader
+        processes prepare crops without holding the model.
     """
 
     @property
@@ -58,8 +59,12 @@ class Encoder(Protocol):
     @property
     def prepare(self) -> Callable[[Pixels], Pixels]: ...  # noqa: D102
 
+    def start(self) -> None:
+        """Load what ``encode`` needs; a second call does nothing."""
+        ...
+
     def encode(self, prepared: Sequence[Pixels]) -> Floats:
-        """Embed prepared crops.
+        """Embed prepared crops, after a ``start`` if need be.
 
         Parameters
         ----------

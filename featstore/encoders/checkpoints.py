@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from featstore.encoders.base import require
 from featstore.encoders.quiet import quietly
 from featstore.errors import EncoderError
 
-__all__ = ["check_tokens", "last_hidden_state", "load_model"]
+__all__ = ["check_tokens", "last_hidden_state", "load_model", "read_config"]
 
 _CLS_NAMES = ("cls_token", "class_token", "class_embedding")
 
@@ -18,6 +20,23 @@ _UNUSED = ("pooler", "mask_token")
 """Parts of a model that the CLS embedding does not pass through; a checkpoint may lack them."""
 
 _EXPECTED = "a vision transformer with a CLS token, such as ViT, DeiT, DINOv2 or Phikon-v2"
+
+
+_SAFE = {"local_files_only": True, "trust_remote_code": False}
+"""Nothing is fetched, no code of a model's own is run."""
+
+
+def read_config(name: str, folder: Path) -> Any:
+    """Read the configuration of a folder, completed with what is usual for its kind of model.
+
+    Raises
+    ------
+    EncoderError
+        If transformers can't read it.
+    """
+    transformers = require("transformers")
+    with _refused_plainly(name, folder):
+        return transformers.AutoConfig.from_pretrained(str(folder), **_SAFE)
 
 
 def load_model(name: str, folder: Path) -> Any:
@@ -29,18 +48,11 @@ def load_model(name: str, folder: Path) -> Any:
         If transformers can't load it, or the weights are not all there.
     """
     transformers = require("transformers")
-    safe = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quietly():
-            config = transformers.AutoConfig.from_pretrained(str(folder), **safe)
-            model, report = transformers.AutoModel.from_pretrained(
-                str(folder), config=config, use_safetensors=True, output_loading_info=True, **safe
-            )
-    except Exception as error:
-        raise EncoderError(
-            f"transformers can't load {name} from {folder} ({_first_line(error)})",
-            expected=f"{_EXPECTED}, of a kind that transformers knows without code of the model's own",
-        ) from error
+    config = read_config(name, folder)
+    with _refused_plainly(name, folder):
+        model, report = transformers.AutoModel.from_pretrained(
+            str(folder), config=config, use_safetensors=True, output_loading_info=True, **_SAFE
+        )
     missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in _UNUSED))
     if missing:
         raise EncoderError(
@@ -93,6 +105,18 @@ def check_tokens(name: str, model: Any, pixels: Any) -> int:
             expected=f"(1, at least {1 + patches} tokens, dim) of {_EXPECTED}",
         )
     return int(shape[2])
+
+
+@contextmanager
+def _refused_plainly(name: str, folder: Path) -> Iterator[None]:
+    try:
+        with quietly():
+            yield
+    except Exception as error:
+        raise EncoderError(
+            f"transformers can't load {name} from {folder} ({_first_line(error)})",
+            expected=f"{_EXPECTED}, of a kind that transformers knows without code of the model's own",
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

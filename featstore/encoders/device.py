@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from featstore.encoders.base import require
 from featstore.errors import SettingError
 
-__all__ = ["PRECISIONS", "resolve_device", "resolve_precision", "usable_devices"]
+__all__ = [
+    "PRECISIONS",
+    "free_memory",
+    "is_out_of_memory",
+    "require_known",
+    "resolve_device",
+    "resolve_precision",
+    "usable_devices",
+    "use_threads",
+]
 
 PRECISIONS = ("float32", "float16", "bfloat16")
+
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "alloc_failed")
+"""What CUDA, MPS, cuBLAS, and torch's allocator for the CPU (on Linux, on Windows) say, in a RuntimeError."""
 
 
 def usable_devices() -> list[tuple[str, str]]:
@@ -54,3 +67,44 @@ def resolve_precision(wanted: str, device: str) -> str:
     if wanted not in PRECISIONS:
         raise SettingError(f"precision is {wanted!r}", expected="auto, " + ", ".join(PRECISIONS))
     return wanted
+
+
+def require_known(device: str, precision: str) -> None:
+    """Refuse words that name no device or precision anywhere; whether they are to be had here shows later.
+
+    Raises
+    ------
+    SettingError
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise SettingError(f"device is {device!r}", expected="auto, cpu, cuda, cuda:0, cuda:1 and so on, or mps")
+    if precision not in ("auto", *PRECISIONS):
+        raise SettingError(f"precision is {precision!r}", expected="auto, " + ", ".join(PRECISIONS))
+
+
+def use_threads(count: int) -> None:
+    """Have torch compute on so many cores in this process."""
+    torch: Any = require("torch")
+    torch.set_num_threads(count)
+
+
+def free_memory() -> None:
+    """Give back to the device what torch holds of its memory without using it."""
+    torch: Any = require("torch")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, says that the device's or the machine's memory did not suffice."""
+    seen: BaseException | None = error
+    while seen is not None:
+        said = str(seen).lower()
+        if isinstance(seen, MemoryError) or (
+            isinstance(seen, RuntimeError) and any(words in said for words in _OUT_OF_MEMORY)
+        ):
+            return True
+        seen = seen.__cause__
+    return False

@@ -10,41 +10,49 @@ from typing import Any
 import numpy as np
 
 from featstore.encoders.base import Floats, Pixels, require
-from featstore.encoders.checkpoints import check_tokens, last_hidden_state, load_model
+from featstore.encoders.checkpoints import read_config
 from featstore.encoders.device import usable_devices
 from featstore.encoders.processor import Processor, Resize, read_processor, read_side
-from featstore.encoders.weights import digest_weights, find_weights
+from featstore.encoders.running import RunningModel, start_model
+from featstore.encoders.weights import CONFIG, digest_weights, find_weights, read_json
 from featstore.errors import EncoderError
 from featstore.recipe import Colour, EncoderSettings
 
-__all__ = ["HuggingFaceEncoder", "load_huggingface"]
+__all__ = ["HuggingFaceEncoder", "load_huggingface", "own_devices"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class HuggingFaceEncoder:
     """A frozen vision transformer whose embedding is ``last_hidden_state[:, 0, :]``, the CLS token.
 
-    Build one with `load_huggingface`, which checks all that is assumed here.
+    Build one with `load_huggingface`. The model itself is loaded by `start`, or by the first `encode`: what a recipe
+    says of an encoder needs only its files. One that is pickled starts anew where it arrives, from the same folder,
+    whose weights must be the same there.
 
     Attributes
     ----------
-    settings, how, licence, notes
+    settings, licence, notes
         As every encoder has them.
-    model : transformers.PreTrainedModel
-        In evaluation mode, on ``device``, in ``precision``.
-    device : str
-        ``cpu``, ``mps`` or ``cuda:N``.
-    precision : str
-        ``float32``, ``float16`` or ``bfloat16``. Embeddings are float32 whatever it is.
+    folder : Path
+        Where the weights are.
+    wanted_device, wanted_precision : str
+        As asked for; ``auto`` is decided at the start.
+    compiled : bool
+        Whether the model goes through ``torch.compile``.
     """
 
     settings: EncoderSettings
-    how: Mapping[str, str]
     licence: str
     notes: tuple[str, ...]
-    model: Any = field(repr=False)
-    device: str
-    precision: str
+    folder: Path
+    wanted_device: str = "auto"
+    wanted_precision: str = "auto"
+    compiled: bool = False
+    _running: RunningModel | None = field(default=None, repr=False)
+    _elsewhere: bool = field(default=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_running": None, "_elsewhere": True}
 
     @property
     def in_worker(self) -> bool:
@@ -62,12 +70,56 @@ class HuggingFaceEncoder:
         """Bring a crop to the input size; can be pickled without the model."""
         return Resize(self.settings.input_size_px)
 
-    def encode(self, prepared: Sequence[Pixels]) -> Floats:
+    @property
+    def how(self) -> Mapping[str, str]:
+        """Device, precision and versions in use; empty before the start."""
+        return self._running.how if self._running else {}
+
+    @property
+    def running(self) -> RunningModel:
+        """The model in memory; loads it if need be."""
+        self.start()
+        assert self._running is not None  # noqa: S101 - start raises otherwise
+        return self._running
+
+    def start(self) -> None:
+        """Load the model onto its device, once.
+
+        Raises
+        ------
+        SettingError
+            If the device or precision is not to be had here.
+        EncoderError
+            If the model can't be loaded or is not that of the settings.
+        """
+        if self._running:
+            return
+        if self._elsewhere and digest_weights(find_weights(self.folder)) != self.settings.weights_digest:
+            raise EncoderError(
+                f"the weights in {self.folder} are others than where this encoder was set up",
+                expected="the same files under the same path on every machine",
+            )
+        running = start_model(
+            self.settings.name,
+            self.folder,
+            Processor(self.settings.input_size_px, self.settings.mean, self.settings.std),
+            device=self.wanted_device,
+            precision=self.wanted_precision,
+            compiled=self.compiled,
+        )
+        if running.dim != self.settings.dim:
+            raise EncoderError(
+                f"{self.settings.name} gives embeddings of {running.dim} numbers, {CONFIG} says {self.settings.dim}",
+                expected="a configuration that describes the weights",
+            )
+        self._running = running
+
+    def encode(self, prepared: Sequence[Pixels] | Pixels) -> Floats:
         """Embed prepared crops as one batch.
 
         Parameters
         ----------
-        prepared : sequence of uint8 arrays of shape (size, size, 3)
+        prepared : sequence of uint8 arrays of shape (size, size, 3), or one array of shape (n, size, size, 3)
             What ``prepare`` returned.
 
         Returns
@@ -77,20 +129,15 @@ class HuggingFaceEncoder:
         Raises
         ------
         EncoderError
-            If an embedding is not finite.
+            If a crop was not prepared, or an embedding is not finite.
         """
         if len(prepared) == 0:
             return np.zeros((0, self.settings.dim), np.float32)
-        tokens = last_hidden_state(self.model, self.normalise(self._stack(prepared)))
-        embeddings: Floats = tokens[:, 0].float().cpu().numpy()
-        self._check_finite(embeddings)
-        return embeddings
+        running, torch = self.running, require("torch")
+        embeddings: Floats = running.embed(torch.from_numpy(self._stacked(prepared))).cpu().numpy()
+        return running.checked(embeddings)
 
-    def normalise(self, pixels: Pixels) -> Any:
-        """Turn uint8 (n, size, size, 3) into the model's input: a tensor (n, 3, size, size) on its device."""
-        return _normalise(pixels, self.settings.mean, self.settings.std, self.device, self.precision)
-
-    def _stack(self, prepared: Sequence[Pixels]) -> Pixels:
+    def _stacked(self, prepared: Sequence[Pixels] | Pixels) -> Pixels:
         wanted = (self.settings.input_size_px, self.settings.input_size_px, 3)
         for array in prepared:
             if array.shape != wanted or array.dtype != np.uint8:
@@ -99,18 +146,20 @@ class HuggingFaceEncoder:
                     expected=f"shape {wanted} and type uint8",
                     remedy="Pass crops through the encoder's prepare first.",
                 )
-        return np.stack(prepared)
+        return prepared if isinstance(prepared, np.ndarray) else np.stack(prepared)
 
-    def _check_finite(self, embeddings: Floats) -> None:
-        bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
-        if bad:
-            remedy = (
-                "Use --precision float32." if self.precision != "float32" else "The weights themselves are at fault."
-            )
-            raise EncoderError(
-                f"{bad} of {len(embeddings)} embeddings of {self.settings.name} in {self.precision} are not finite",
-                remedy=remedy,
-            )
+
+def own_devices(encoder: object) -> list[str]:
+    """List the devices of this machine that an encoder may use at the same time: several GPUs, where none was chosen.
+
+    Returns
+    -------
+    list of str
+        One name or none for an encoder that is to run on one device, whichever it is.
+    """
+    if not isinstance(encoder, HuggingFaceEncoder) or encoder.wanted_device not in ("auto", "cuda"):
+        return []
+    return [device for device, _ in usable_devices() if device.startswith("cuda")]
 
 
 def load_huggingface(
@@ -118,12 +167,13 @@ def load_huggingface(
     folder: Path,
     *,
     commit: str = "",
-    device: str = "cpu",
-    precision: str = "float32",
+    device: str = "auto",
+    precision: str = "auto",
+    compiled: bool = False,
     licence: str = "",
     default: Processor | None = None,
 ) -> HuggingFaceEncoder:
-    """Load the model of a folder.
+    """Make an encoder of a folder; its model is not loaded yet.
 
     Parameters
     ----------
@@ -134,7 +184,7 @@ def load_huggingface(
     commit : str
         Of the hub; empty for a folder from elsewhere.
     device, precision : str
-        As chosen, not ``auto``.
+    compiled : bool
     licence : str
     default : Processor, optional
         Used when the folder has no processor's file.
@@ -144,46 +194,45 @@ def load_huggingface(
     WeightsNotFoundError, EncoderError
     """
     files = find_weights(folder)
-    torch, transformers = require("torch"), require("transformers")
-    model = load_model(name, folder)
-    processor, notes = _choose_processor(name, folder, model, default)
-    model = model.to(device=device, dtype=getattr(torch, precision))
-    grey = np.full((1, processor.size_px, processor.size_px, 3), 128, np.uint8)
-    dim = check_tokens(name, model, _normalise(grey, processor.mean, processor.std, device, precision))
+    dim, own_size = _read_sizes(name, folder)
+    processor, notes = _choose_processor(name, folder, own_size, default)
+    running = None
+    if dim is None:
+        running = start_model(name, folder, processor, device=device, precision=precision, compiled=compiled)
     settings = EncoderSettings(
         name=name,
-        dim=dim,
+        dim=running.dim if running else int(dim or 0),
         weights_digest=digest_weights(files),
         revision=commit,
         input_size_px=processor.size_px,
         mean=processor.mean,
         std=processor.std,
     )
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    where = device if device == "cpu" else f"{device} ({dict(usable_devices())[device]})"
-    how = {"device": where, "precision": precision, **versions}
-    return HuggingFaceEncoder(settings, how, licence, notes, model, device, precision)
+    return HuggingFaceEncoder(settings, licence, notes, folder, device, precision, compiled, running)
+
+
+def _read_sizes(name: str, folder: Path) -> tuple[int | None, Any]:
+    """Tell the length of an embedding (None: only the model knows) and the input size, from config.json alone.
+
+    A file that leaves out what is usual for its kind of model is read by transformers, which knows what that is.
+    """
+    config = read_json(folder / CONFIG)
+    if not {"hidden_size", "image_size"} <= config.keys():
+        config = read_config(name, folder).to_dict()
+    dim = config.get("hidden_size")
+    return (dim if isinstance(dim, int) and dim > 0 else None), config.get("image_size")
 
 
 def _choose_processor(
-    name: str, folder: Path, model: Any, default: Processor | None
+    name: str, folder: Path, own_size: Any, default: Processor | None
 ) -> tuple[Processor, tuple[str, ...]]:
     """Take the folder's processor, else the default, else ImageNet's numbers.
 
     Those are what nearly every vision transformer was trained with; refusing such a folder would only make its owner
     write the same numbers into a file. They are said in a note and stand in the recipe.
     """
-    size = getattr(model.config, "image_size", None)
-    found = read_processor(folder, size) or default
+    found = read_processor(folder, own_size) or default
     if found:
         return found, ()
     note = f"{name} comes without preprocessor_config.json: normalised with ImageNet's mean and standard deviation"
-    return Processor(read_side(size, folder)), (note,)
-
-
-def _normalise(pixels: Pixels, mean: Colour, std: Colour, device: str, precision: str) -> Any:
-    """Scale to 0..1, subtract the mean, divide by the deviation: in float32, on the device, then in ``precision``."""
-    torch = require("torch")
-    colours = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).to(torch.float32) / 255
-    centre, spread = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
-    return ((colours - centre) / spread).to(getattr(torch, precision))
+    return Processor(read_side(own_size, folder)), (note,)

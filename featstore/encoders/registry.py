@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featstore.encoders.base import Encoder
-from featstore.encoders.device import resolve_device, resolve_precision
+from featstore.encoders.device import require_known
 from featstore.encoders.hub import Snapshot, cached_snapshot, find_snapshot
 from featstore.encoders.huggingface import load_huggingface
 from featstore.encoders.processor import Processor
@@ -83,8 +83,9 @@ def load_encoder(
     revision: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    compiled: bool = False,
 ) -> Encoder:
-    """Load an encoder, ready to embed crops.
+    """Find an encoder. What it needs in memory is loaded by its ``start``, or by the first ``encode``.
 
     Parameters
     ----------
@@ -99,7 +100,9 @@ def load_encoder(
     device : str, default="auto"
         ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : str, default="auto"
-        ``auto`` (float16 on CUDA, float32 elsewhere), ``float32``, ``float16`` or ``bfloat16``.
+        ``auto`` (see `choose_precision`), ``float32``, ``float16`` or ``bfloat16``.
+    compiled : bool, default=False
+        Whether the model goes through ``torch.compile``: a start of a minute or so, then somewhat faster.
 
     Returns
     -------
@@ -116,6 +119,7 @@ def load_encoder(
     MissingExtraError
         If a package is missing that the encoder needs.
     """
+    require_known(device, precision)
     if name == _BUILT_IN:
         return _load_built_in(weights, revision, device, precision)
     found = _find(name, local=weights is not None)
@@ -124,15 +128,14 @@ def load_encoder(
             f"both weights ({weights}) and revision ({revision}) are given",
             expected="one of them: a folder has no revisions",
         )
-    chosen = resolve_device(device)
-    chosen_precision = resolve_precision(precision, chosen)
     snapshot = Snapshot(Path(weights), "") if weights is not None else find_snapshot(found.hub_id, revision)
     return load_huggingface(
         name,
         snapshot.folder,
         commit=snapshot.commit,
-        device=chosen,
-        precision=chosen_precision,
+        device=device,
+        precision=precision,
+        compiled=compiled,
         licence=found.licence,
         default=found.processor,
     )

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from featstore.encoders.device import resolve_device, resolve_precision, usable_devices
+from featstore.encoders.device import (
+    free_memory,
+    is_out_of_memory,
+    require_known,
+    resolve_device,
+    resolve_precision,
+    usable_devices,
+)
 from featstore.errors import SettingError
 
 
@@ -38,3 +46,60 @@ def test_precision():
     assert resolve_precision("bfloat16", "cpu") == "bfloat16"
     with pytest.raises(SettingError, match="bfloat16"):
         resolve_precision("half", "cpu")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:3", "mps"])
+@pytest.mark.parametrize("precision", ["auto", "float32", "float16", "bfloat16"])
+def test_words_for_what_is_to_be_had_somewhere(device: str, precision: str):
+    require_known(device, precision)
+
+
+@pytest.mark.parametrize(("device", "precision"), [("gpu", "auto"), ("cuda:", "auto"), ("", "auto"), ("cpu", "half")])
+def test_words_for_nothing(device: str, precision: str):
+    with pytest.raises(SettingError, match="expected"):
+        require_known(device, precision)
+
+
+def too_much_of_numpy():
+    np.ones(1 << 50, np.uint8)
+
+
+def too_much_of_torch():
+    torch.ones(1 << 50, dtype=torch.uint8)
+
+
+def cuda():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of")
+
+
+def mps():
+    raise RuntimeError("MPS backend out of memory (MPS allocated: 17.90 GB, other allocations: 1.21 GB, max allowed: ")
+
+
+def cublas():
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+def told_plainly():
+    try:
+        mps()
+    except RuntimeError as error:
+        raise SettingError("the model can't embed a picture") from error
+
+
+@pytest.mark.parametrize("ask", [too_much_of_numpy, too_much_of_torch, cuda, mps, cublas, told_plainly])
+def test_too_little_memory_is_known_for_what_it_is(ask):
+    with pytest.raises(Exception) as raised:
+        ask()
+    assert is_out_of_memory(raised.value)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("device-side assert triggered"), OSError("out of memory"), ValueError("bad value")]
+)
+def test_other_errors_are_not_taken_for_it(error: Exception):
+    assert not is_out_of_memory(error)
+
+
+def test_memory_is_given_back_on_any_machine():
+    free_memory()

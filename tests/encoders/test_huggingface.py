@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from featstore.encoders import load_encoder
 from featstore.errors import EncoderError
 
 
-def load(folder, name="phikon-v2", **keywords):
-    return load_encoder(name, weights=folder, device="cpu", **keywords)
+def load(folder, name="phikon-v2", precision="float32"):
+    return load_encoder(name, weights=folder, device="cpu", precision=precision)
 
 
 def transformers_says(folder, crops):
@@ -36,7 +35,9 @@ def test_parity_with_transformers(request, model, side, random_crop):
     encoder = load(folder)
     crops = [random_crop(side, seed) for seed in range(3)]
     pixels, embeddings = transformers_says(folder, crops)
-    np.testing.assert_allclose(encoder.normalise(np.stack(crops)).numpy(), pixels, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        encoder.running.normalise(torch.from_numpy(np.stack(crops))).numpy(), pixels, rtol=0, atol=1e-6
+    )
     found = encoder.encode([encoder.prepare(crop) for crop in crops])
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, embeddings, rtol=0, atol=1e-4)
@@ -81,12 +82,15 @@ def test_what_the_recipe_and_the_record_say(phikon_like):
     assert (settings.name, settings.dim, settings.revision, settings.pooling) == ("phikon-v2", 32, "", "cls")
     assert settings.input_size_px == 224
     assert settings.mean == encoder.fill == (0.485, 0.456, 0.406)
+    assert not encoder.in_worker
+    assert encoder.notes == ()
+    assert encoder.how == {}
+    encoder.start()
+    assert encoder.settings == settings
     assert encoder.how["device"] == "cpu"
     assert encoder.how["precision"] == "float32"
     assert {"torch", "transformers"} <= encoder.how.keys()
-    assert not encoder.in_worker
-    assert encoder.notes == ()
-    assert not encoder.model.training
+    assert not encoder.running.model.training
 
 
 def test_a_batch_of_none_and_a_batch_of_many(small, random_crop):
@@ -107,9 +111,9 @@ def test_what_was_not_prepared_is_refused(small, random_crop):
 def test_half_precision_is_recorded_and_near(small, random_crop, precision):
     crops = [random_crop(56, seed) for seed in range(3)]
     half, whole = load(small, precision=precision), load(small)
+    found, expected = half.encode(crops), whole.encode(crops)
     assert half.how["precision"] == precision
     assert half.settings == whole.settings
-    found, expected = half.encode(crops), whole.encode(crops)
     assert found.dtype == np.float32
     cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosine.min() > 0.999
@@ -124,16 +128,15 @@ def test_a_checkpoint_in_half_precision_is_read_as_float32(tmp_path, save, small
     processor = (small / "preprocessor_config.json").read_text()
     folder = save(model, tmp_path / "half")
     (folder / "preprocessor_config.json").write_text(processor)
-    encoder = load(folder)
-    assert encoder.how["precision"] == "float32"
-    assert all(parameter.dtype == torch.float32 for parameter in encoder.model.parameters())
-    assert np.abs(encoder.encode([random_crop(56)]) - load(small).encode([random_crop(56)])).max() < 0.05
+    read, whole = (load(each) for each in (folder, small))
+    assert all(parameter.dtype == torch.float32 for parameter in read.running.model.parameters())
+    assert np.abs(read.encode([random_crop(56)]) - whole.encode([random_crop(56)])).max() < 0.05
 
 
 def test_embeddings_that_are_not_finite_name_the_precision(small, random_crop):
-    encoder = replace(load(small), precision="float32")
+    encoder = load(small)
     with torch.no_grad():
-        encoder.model.layernorm.weight.fill_(float("inf"))
+        encoder.running.model.layernorm.weight.fill_(float("inf"))
     with pytest.raises(EncoderError, match="float32 are not finite"):
         encoder.encode([random_crop(56)])
 
@@ -155,7 +158,7 @@ def test_phikon_knows_its_processor_by_itself(tmp_path, save_dinov2):
 def test_loading_is_silent(small, capfd):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        load(small)
+        load(small).start()
     assert capfd.readouterr() == ("", "")
     assert caught == []
 
@@ -164,5 +167,5 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(small):
     from transformers.utils import logging
 
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    load(small)
+    load(small).start()
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

@@ -14,7 +14,9 @@ from featstore.errors import EncoderError, WeightsNotFoundError
 
 
 def load(folder):
-    return load_encoder("owner/model", weights=folder, device="cpu")
+    encoder = load_encoder("owner/model", weights=folder, device="cpu", precision="float32")
+    encoder.start()
+    return encoder
 
 
 def test_no_folder(tmp_path):
@@ -45,11 +47,20 @@ def test_truncated_weights(tmp_path, save_dinov2):
         load(path.parent)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "no-such-thing"}', "{}"])
-def test_a_configuration_that_says_nothing(tmp_path, save_dinov2, text):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "config.json can't be read"),
+        ("{", "config.json can't be read"),
+        ("[]", "config.json holds a list"),
+        ('{"model_type": "no-such-thing"}', "can't load"),
+        ("{}", "can't load"),
+    ],
+)
+def test_a_configuration_that_says_nothing(tmp_path, save_dinov2, text, said):
     folder = save_dinov2(tmp_path / "model")
     (folder / "config.json").write_text(text)
-    with pytest.raises(EncoderError, match="can't load"):
+    with pytest.raises(EncoderError, match=said):
         load(folder)
 
 

@@ -70,7 +70,7 @@ def test_without_weights_the_message_names_every_way_out():
 def test_a_missing_package_names_the_extra(module, small, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[extract\]'"):
-        load_encoder(weights=small, device="auto")
+        load_encoder(weights=small, device="auto").start()
 
 
 def test_stain_texture_without_its_packages_names_the_extra(monkeypatch):

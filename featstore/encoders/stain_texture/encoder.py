@@ -60,6 +60,9 @@ class StainTexture:
         """Only a check: the size of a crop in pixels is itself described."""
         return check_crop
 
+    def start(self) -> None:
+        """There is nothing to load."""
+
     def encode(self, prepared: Sequence[Pixels]) -> Floats:
         """Describe crops.
 
