@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fitting_on
 from featstore_cli.options import VersionOption
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn, warn_of_names
 from featstore_cli.progress import progress_bar
@@ -24,7 +24,8 @@ EXAMPLES = """\b
 Examples:
   featstore fit
   featstore fit embeddings.store --preset m4 --folds 5 --model small.model
-  featstore fit --labels other_labels.csv --group patient"""
+  featstore fit --labels other_labels.csv --group patient
+  featstore fit --dask tcp://host:8786"""
 
 
 class Preset(StrEnum):
@@ -54,7 +55,8 @@ def fit(
         str | None, typer.Option(help="Column of --labels whose equal values stay in one fold (patient, slide).")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of folds and heads.")] = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Folds at a time.", show_default="cores")] = None,
+    jobs: JobsOption = None,
+    dask: DaskOption = None,
     store_version: VersionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -63,19 +65,18 @@ def fit(
     Twins (identical images or masks) and groups never straddle a fold. Validation scores have driven early stopping,
     temperatures and fusion: they are for comparing folds, not an estimate of the score on new data.
     """
-    from joblib import cpu_count
-
     from featstore.store import open_store
     from featstore.store.disk.files import check_target
     from featstore.toolkit import m4, m5, save_model
 
     started = time.perf_counter()
+    at_a_time = fitted_at_a_time(jobs, dask)
     source = open_store(store, version=store_version)
     check_target(model)
     bags = _bags(source, repeats, labels, group)
     _check_bags(bags, store)
-    ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=jobs or cpu_count())
-    _fit(ensemble, bags, folds)
+    ensemble = {"m4": m4, "m5": m5}[preset.value](random_state=seed, n_splits=folds, n_jobs=at_a_time)
+    _fit(ensemble, bags, folds, dask)
     save_model(ensemble, model)
     seconds = time.perf_counter() - started
     if as_json:
@@ -106,13 +107,9 @@ def _check_bags(bags: Bags, store: Path) -> None:
         )
 
 
-def _fit(ensemble: FoldEnsemble, bags: Bags, folds: int) -> None:
+def _fit(ensemble: FoldEnsemble, bags: Bags, folds: int, dask: str | None) -> None:
     """Fit, and show how far it is."""
-    from joblib import parallel_config
-
-    # Ctrl-C reaches every process of the terminal; only this one is to answer.
-    quiet = parallel_config(backend="loky", initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    with quiet, progress_bar("fit") as move:
+    with fitting_on(dask, [bags]), progress_bar("fit") as move:
         scores: list[float] = []
 
         def show(score: dict[str, Any]) -> None:

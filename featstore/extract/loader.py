@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import augment, cut_crop, draw, find_blobs
+from featstore.crops import Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
 from featstore.dataset import colour_shares, contamination, contamination_note, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import ImageError
-from featstore.extract.interrupts import STOPS
 from featstore.extract.plan import ImageJob, note_without_folders
 from featstore.recipe import Recipe
 
@@ -28,9 +24,9 @@ __all__ = ["Loaded", "Loader"]
 Pixels = NDArray[np.uint8]
 
 
-@dataclass
+@dataclass(eq=False)
 class Loaded:
-    """What came of one image.
+    """What came of one image, as far as it has come.
 
     Attributes
     ----------
@@ -43,10 +39,10 @@ class Loaded:
     keys : list of (blob, repeat)
     artefact : str
         What contaminates the image; a training image is not cropped then.
-    prepared : list of ndarray
-        A crop for each key as the encoder takes it; empty when it was encoded here.
     encoded : list of ndarray of shape (dim,), float32
         An embedding for each key, as soon as there is one.
+    is_loaded : bool
+        True when no more keys come.
     seconds : dict
         By stage.
     """
@@ -58,8 +54,8 @@ class Loaded:
     source: str = ""
     boxes: list[tuple[int, ...]] = field(default_factory=list)
     keys: list[tuple[int, int]] = field(default_factory=list)
-    prepared: list[Pixels] = field(default_factory=list)
     encoded: list[NDArray[np.float32]] = field(default_factory=list)
+    is_loaded: bool = False
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
@@ -78,17 +74,27 @@ class Loader:
         self.prepare = encoder.prepare
         self.encode = encoder.encode if encoder.in_worker else None
 
-    def __call__(self, job: ImageJob) -> Loaded:
-        """Load one image; an image that can't be used comes back with its reason."""
-        loaded = Loaded(job)
-        try:
-            self._load(loaded)
-        except ImageError as error:
-            note = note_without_folders(str(error), job.record)
-            return Loaded(job, reason=str(error.reason), note=note, seconds=loaded.seconds)
-        return loaded
+    def load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:
+        """Load an image, one crop after the other.
 
-    def _load(self, loaded: Loaded) -> None:
+        Parameters
+        ----------
+        loaded : Loaded
+            With its job; the rest is filled in on the way. One that can't be used gets its reason, and has no crops.
+
+        Yields
+        ------
+        ndarray
+            For each of the keys, in their order: a crop as the encoder takes it, or from an encoder of the light kind
+            its embedding.
+        """
+        try:
+            yield from self._load(loaded)
+        except ImageError as error:
+            loaded.reason = str(error.reason)
+            loaded.note = note_without_folders(str(error), loaded.job.record)
+
+    def _load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:
         job, record = loaded.job, loaded.job.record
         with _timed(loaded, "decode"):
             image = read_image(record.path)
@@ -107,26 +113,31 @@ class Loader:
             if missing:
                 with _timed(loaded, "augment"):
                     clean = cut_crop(image, blobs, blob, self.recipe.crops)
-                self._make_repeats(loaded, clean, blob.index, missing)
+                yield from self._make_repeats(loaded, clean, blob.index, missing)
 
-    def _make_repeats(self, loaded: Loaded, clean: Pixels, blob: int, repeats: Sequence[int]) -> None:
+    def _make_repeats(self, loaded: Loaded, clean: Pixels, blob: int, repeats: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Make repeats of one blob, and encode them here if the encoder is of the light kind."""
-        loaded.keys.extend((blob, repeat) for repeat in repeats)
+        size_px = min(self.recipe.encoder.input_size_px or len(clean), len(clean))
+        with _timed(loaded, "augment"):
+            working = bring_to_working_size(clean, size_px)
         for repeat in repeats:
             with _timed(loaded, "augment"):
-                prepared = self.prepare(self._repeat(clean, loaded.job, blob, repeat))
+                crop = clean
+                if repeat > 0:
+                    draws = self._draws(loaded.job, blob, repeat)
+                    crop = augment(working, draws, self.recipe.crops.fill, side_px=len(clean), size_px=size_px)
+                prepared = self.prepare(crop)
+            loaded.keys.append((blob, repeat))
             if self.encode is None:
-                loaded.prepared.append(prepared)
+                yield prepared
             else:
                 with _timed(loaded, "encode"):
-                    loaded.encoded.extend(self.encode([prepared]))
+                    (embedding,) = self.encode([prepared])
+                yield embedding
 
-    def _repeat(self, clean: Pixels, job: ImageJob, blob: int, repeat: int) -> Pixels:
-        if repeat == 0:
-            return clean
+    def _draws(self, job: ImageJob, blob: int, repeat: int) -> Draws:
         settings, seed = self.recipe.augmentation, self.recipe.seed
-        draws = draw(settings, seed=seed, image_digest=job.sha256, blob=blob, repeat=repeat)
-        return augment(clean, draws, self.recipe.crops.fill)
+        return draw(settings, seed=seed, image_digest=job.sha256, blob=blob, repeat=repeat)
 
 
 _NOTES = {
@@ -143,34 +154,3 @@ def _timed(loaded: Loaded, stage: str) -> Iterator[None]:
         yield
     finally:
         loaded.seconds[stage] += time.perf_counter() - start
-
-
-_LOADER: list[Loader] = []
-
-
-def start_worker(loader: Loader, lifeline: Connection) -> None:
-    """Set up a worker process.
-
-    Ctrl-C and SIGTERM are the main process's to handle, and OpenCV takes one thread. The worker ends when the main
-    process lets go of the lifeline's other end: on purpose, or because it was killed.
-    """
-    import cv2
-
-    for number in STOPS:
-        signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    cv2.setNumThreads(1)
-    _LOADER[:] = [loader]
-
-
-def work(job: ImageJob) -> Loaded:
-    """Load one image in a worker process."""
-    return _LOADER[0](job)
-
-
-def _end_with(lifeline: Connection) -> None:
-    with suppress(EOFError, OSError):
-        lifeline.recv_bytes()
-    os._exit(1)

@@ -13,7 +13,7 @@ from featstore.dataset import Dataset, ImageRecord, Reason, file_digest
 from featstore.errors import ImageError, SettingError
 from featstore.extract.sink import EmbeddingSink, Known
 
-__all__ = ["ExtractionPlan", "ImageJob", "Repeats", "plan_extraction"]
+__all__ = ["ExtractionPlan", "ImageJob", "Repeats", "Shard", "plan_extraction"]
 
 _HASHING_THREADS = 8
 _LABEL_REASONS = (Reason.NO_LABEL, Reason.LABEL_CONFLICT)
@@ -39,6 +39,30 @@ class Repeats:
     def wanted(self, split: str) -> range:
         """Repeats for an image of a split, the clean one first."""
         return range((self.train if split == "train" else self.test) + 1)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of the images, for one of as many machines.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    of : int
+    """
+
+    number: int = 1
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise SettingError(f"shard {self.number} of {self.of}", expected="1/N to N/N")
+
+    def records(self, dataset: Dataset) -> tuple[ImageRecord, ...]:
+        """Take every so-manieth image by name; the parts are of one size, and together they are all images."""
+        chosen = {record.image for record in sorted(dataset.records, key=lambda r: r.image)[self.number - 1 :: self.of]}
+        return tuple(record for record in dataset.records if record.image in chosen)
 
 
 @dataclass(frozen=True)
@@ -73,15 +97,15 @@ class ExtractionPlan:
     settled: tuple[tuple[ImageRecord, dict[str, Any]], ...]
 
 
-def plan_extraction(dataset: Dataset, sink: EmbeddingSink, repeats: Repeats) -> ExtractionPlan:
-    """Compare the data with what is stored, by content.
+def plan_extraction(records: Iterable[ImageRecord], sink: EmbeddingSink, repeats: Repeats) -> ExtractionPlan:
+    """Compare images with what is stored, by content.
 
     An image whose file and mask are unchanged, and of which every wanted (blob, repeat) is stored, needs nothing;
     neither does one that was left out for a reason that its content alone decides.
     """
     jobs: list[ImageJob] = []
     settled: list[tuple[ImageRecord, dict[str, Any]]] = []
-    for record, identity, error in _identified(dataset.records):
+    for record, identity, error in _identified(records):
         known = sink.images.get(record.image)
         split = split_in_force(record, known)
         if error:

@@ -70,11 +70,13 @@ def reembed(
     loader = Loader(settings, encoder)
     found: dict[Key, NDArray[np.float32]] = {}
     for image, pairs in by_image.items():
-        loaded = loader(_job(records[image], identities[image], pairs))
+        loaded = Loaded(_job(records[image], identities[image], pairs))
+        made = list(loader.load(loaded))
         _require_keys(loaded, pairs)
-        found.update(zip(((image, *pair) for pair in loaded.keys), _encoded(loaded, encoder, batch_size), strict=True))
-    rows = [found[str(image), int(blob), int(repeat)] for image, blob, repeat in wanted]
-    return np.stack(rows) if rows else np.zeros((0, settings.encoder.dim), dtype=np.float32)
+        rows = made if encoder.in_worker else _encoded(made, encoder, batch_size)
+        found.update(zip(((image, *pair) for pair in loaded.keys), rows, strict=True))
+    asked = [found[str(image), int(blob), int(repeat)] for image, blob, repeat in wanted]
+    return np.stack(asked) if asked else np.zeros((0, settings.encoder.dim), dtype=np.float32)
 
 
 class _AllBut(frozenset[tuple[int, int]]):
@@ -90,11 +92,9 @@ def _job(record: ImageRecord, identity: tuple[str, str], pairs: set[tuple[int, i
     return ImageJob(record, "test", *identity, tuple(repeats), _AllBut(pairs))
 
 
-def _encoded(loaded: Loaded, encoder: Encoder, batch_size: int) -> Iterator[NDArray[np.float32]]:
-    """Give an embedding for each key; a light encoder has done it in the loader already."""
-    yield from loaded.encoded
-    for start in range(0, len(loaded.prepared), batch_size):
-        yield from encoder.encode(loaded.prepared[start : start + batch_size])
+def _encoded(prepared: list[NDArray[Any]], encoder: Encoder, batch_size: int) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(prepared), batch_size):
+        yield from encoder.encode(prepared[start : start + batch_size])
 
 
 def _unchanged(dataset: Dataset, identities: Mapping[str, tuple[str, str]]) -> dict[str, ImageRecord]:

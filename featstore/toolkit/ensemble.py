@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d
-from threadpoolctl import threadpool_limits
 
 from featstore.errors import FingerprintMismatchError, LabelError, SettingError
 from featstore.store.bags import Bags
@@ -20,6 +19,7 @@ from featstore.toolkit.fusion import LogitFusion
 from featstore.toolkit.inputs import Samples, check_labels, check_samples, fit_estimator, groups_of, is_whole, require
 from featstore.toolkit.splits import assign_folds
 from featstore.toolkit.temperature import TemperatureScaling
+from featstore.toolkit.threads import one_core
 
 __all__ = ["FoldEnsemble", "FoldScore"]
 
@@ -40,7 +40,8 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         With ``predict_proba``. Fitted as clones.
     n_splits : int, default=10
     n_jobs : int or None
-        Folds fitted at a time, in processes of their own that share the embeddings. It changes no byte of the result.
+        Folds fitted at a time, in processes of their own that share the embeddings. It changes no byte of the result;
+        nor does another backend of joblib's, as in ``featstore.cluster.spread_over``.
     random_state : int, RandomState or None
         Decides the folds, and sets every ``random_state`` inside the classifier, another one for each fold.
 
@@ -130,7 +131,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         if isinstance(samples, Bags):
             self._check_fingerprint(samples.provenance)
         total = np.zeros((len(samples), len(self.classes_)))
-        with threadpool_limits(limits=1):
+        with one_core():
             for estimator in self.estimators_:
                 total += _probabilities(estimator, samples)
         return total / len(self.estimators_)
@@ -154,7 +155,8 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         ]
         self.estimators_, self.fold_scores_ = [], []
         self.oof_probabilities_ = np.zeros((len(y), len(self.classes_)))
-        done = Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks)
+        # All at once: a cluster that grows on demand is to see what there is to do.
+        done = Parallel(n_jobs=self.n_jobs, return_as="generator", pre_dispatch="all")(tasks)
         for fold, (estimator, probabilities) in enumerate(done):
             left_out = self.folds_ == fold
             macro_f1, accuracy = _scores(y[left_out], self.classes_[probabilities.argmax(axis=1)])
@@ -187,7 +189,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
 
 def _fit_fold(estimator: Any, X: Samples, y: NDArray[Any], left_out: NDArray[np.bool_]) -> tuple[Any, NDArray[Any]]:
     """Fit on one core whatever the machine, so that sums are in one order; predictions do the same."""
-    with threadpool_limits(limits=1):
+    with one_core():
         fit_estimator(estimator, X[~left_out], y[~left_out], (X[left_out], y[left_out]))
         return estimator, _probabilities(estimator, X[left_out])
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from featstore.dataset import find_dataset
+from featstore.dataset import file_digest, find_dataset
 from featstore.encoders import load_encoder
-from featstore.extract import Extraction, Repeats, extract
+from featstore.extract import Extraction, ImageJob, Repeats, extract
 from featstore.recipe import Recipe
 from featstore.store import create_store
 
@@ -64,3 +64,16 @@ def run(stain_texture) -> Callable[..., Extraction]:
 @pytest.fixture(scope="session")
 def tissue() -> Callable[..., None]:
     return write_image
+
+
+@pytest.fixture
+def dataset_jobs() -> Callable[..., list[ImageJob]]:
+    """Make the jobs of all images of a dataset."""
+
+    def make(data: Path, repeats: Iterable[int] = (0,)) -> list[ImageJob]:
+        return [
+            ImageJob(record, record.split, file_digest(record.path), "", tuple(repeats), frozenset())
+            for record in find_dataset(data).records
+        ]
+
+    return make

@@ -1,0 +1,162 @@
+"""What a run would do, before it is begun: counted where it can be, else estimated from a sample of the images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from featstore.crops import find_blobs
+from featstore.dataset import Dataset, read_image, read_mask
+from featstore.encoders import Encoder
+from featstore.errors import ImageError
+from featstore.extract.interrupts import Interrupts
+from featstore.extract.loader import Loaded
+from featstore.extract.plan import ImageJob, Repeats, Shard, plan_extraction
+from featstore.extract.sink import EmbeddingSink
+from featstore.extract.station import Engine, Setup, Station
+from featstore.recipe import CropSettings, Recipe
+
+__all__ = ["Estimate", "estimate"]
+
+SAMPLE = 48
+"""Images whose blobs are counted; of more images the rest is reckoned from these."""
+
+WARM_UP_S = 8.0
+"""How long embeddings are made to see how fast they come."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would do.
+
+    Attributes
+    ----------
+    images : int
+        Of the data, or of the shard.
+    to_do : int
+        Images of which something is missing.
+    blobs : int
+        Of all images; see ``exact``.
+    present, to_compute : int
+        Embeddings that are stored already, and that are missing.
+    bytes : int
+        What the missing ones take on the disk.
+    exact : bool
+        False where blobs were counted on a sample of the images.
+    embeddings_per_s : float
+        As measured in a short warm-up; 0 where nothing is missing.
+    seconds : float
+        How long the run would take, the time to load the encoder included.
+    """
+
+    images: int
+    to_do: int
+    blobs: int
+    present: int
+    to_compute: int
+    bytes: int
+    exact: bool
+    embeddings_per_s: float
+    seconds: float
+
+
+class _Enough(Exception):  # noqa: N818 - the end of the warm-up is no error
+    pass
+
+
+def estimate(
+    dataset: Dataset,
+    encoder: Encoder,
+    recipe: Recipe,
+    sink: EmbeddingSink,
+    *,
+    repeats: Repeats,
+    dtype: str = "float32",
+    shard: Shard | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    engine: Callable[[Setup], AbstractContextManager[Engine]] = Station,
+) -> Estimate:
+    """Tell what `extract` would do; nothing is written.
+
+    Parameters
+    ----------
+    dataset, encoder, recipe, sink, repeats, shard, batch_size, workers, engine
+        As `extract` takes them.
+    dtype : {"float32", "float16"}
+        How embeddings are stored.
+
+    Returns
+    -------
+    Estimate
+    """
+    records = (shard or Shard()).records(dataset)
+    setup = Setup(recipe, encoder, batch_size, workers)
+    with Interrupts() as interrupts:
+        plan = plan_extraction(records, sink, repeats)
+        jobs = list(plan.jobs)
+        sample = [jobs[place] for place in np.unique(np.linspace(0, len(jobs) - 1, SAMPLE).astype(int))] if jobs else []
+        blobs = [_count_blobs(job, recipe.crops, interrupts.check) for job in sample]
+        rate, start_s = _warm_up(setup, engine, sample, interrupts.check) if sum(blobs) else (0.0, 0.0)
+    missing = [
+        sum((blob, repeat) not in job.stored for blob in range(count) for repeat in job.repeats)
+        for job, count in zip(sample, blobs, strict=True)
+    ]
+    scale = len(jobs) / max(1, len(sample))
+    to_compute = round(scale * sum(missing))
+    done = [(record.image, known) for record, _ in plan.settled if (known := sink.images.get(record.image))]
+    present = sum(len(sink.stored(image, known.identity)) for image, known in done)
+    return Estimate(
+        images=len(records),
+        to_do=len(jobs),
+        blobs=sum(known.blobs for _, known in done) + round(scale * sum(blobs)),
+        present=present + sum(len(job.stored) for job in jobs),
+        to_compute=to_compute,
+        bytes=to_compute * recipe.encoder.dim * np.dtype(dtype).itemsize,
+        exact=len(sample) == len(jobs),
+        embeddings_per_s=rate,
+        seconds=start_s + to_compute / rate if rate else 0.0,
+    )
+
+
+def _count_blobs(job: ImageJob, crops: CropSettings, check: Callable[[], None]) -> int:
+    """Count the blobs of an image; one that can't be used has none."""
+    check()
+    record = job.record
+    try:
+        image = read_image(record.path)
+        mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
+        return len(find_blobs(image, mask, crops).blobs)
+    except ImageError:
+        return 0
+
+
+def _warm_up(
+    setup: Setup,
+    engine: Callable[[Setup], AbstractContextManager[Engine]],
+    sample: Sequence[ImageJob],
+    check: Callable[[], None],
+) -> tuple[float, float]:
+    """Embed for a while: embeddings a second once the first image is through, and seconds until then."""
+    begun = time.perf_counter()
+    finished: list[tuple[float, int]] = []
+
+    def note(image: Loaded) -> None:
+        finished.append((time.perf_counter(), len(image.keys)))
+
+    def look() -> None:
+        check()
+        if len(finished) > 1 and time.perf_counter() - finished[0][0] > WARM_UP_S:
+            raise _Enough
+
+    with engine(setup) as chosen, suppress(_Enough):
+        chosen.embed(sample, note, look)
+    first_s, first = finished[0]
+    count, seconds = sum(count for _, count in finished[1:]), finished[-1][0] - first_s
+    if count and seconds > 0:
+        return count / seconds, first_s - begun
+    return first / (first_s - begun), 0.0

@@ -1,0 +1,131 @@
+"""Many stations at work: images are given out in parcels to other processes, and come back with their embeddings."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from typing import Any
+
+from featstore.errors import FeatstoreError
+from featstore.extract.elsewhere import Parcel
+from featstore.extract.plan import ImageJob
+from featstore.extract.stages import Lanes
+from featstore.extract.station import Check, Finished
+
+__all__ = ["Spread"]
+
+PARCEL_S = 10.0
+"""How much work a parcel should be: much against the way there and back, little to do again when a machine is lost."""
+
+_AHEAD = 2
+"""Parcels for each station: the one at work, and the next."""
+
+_LOOK_UP_S = 0.2
+
+
+class Spread:
+    """The engine over other processes, here or on a cluster.
+
+    A parcel that fails is given out again, each of its images alone. Those that fail alone as well are named at the
+    end, when all others are done.
+
+    Parameters
+    ----------
+    submit : callable
+        Sends jobs to some station and gives a future of what it makes of them (`embed_parcel`).
+    stations : callable
+        Tells how many stations there are now.
+    """
+
+    def __init__(self, submit: Callable[[list[ImageJob]], Future[Parcel]], stations: Callable[[], int]) -> None:
+        self._submit, self._stations = submit, stations
+        self._seconds: Counter[str] = Counter()
+        self._lanes: dict[str, Lanes] = {}
+        self._how: dict[str, set[str]] = {}
+        self._waiting: deque[ImageJob] = deque()
+        self._alone: set[str] = set()
+        self._failed: list[tuple[str, Exception]] = []
+        self._images_per_s = 0.0
+
+    @property
+    def how(self) -> Mapping[str, Any]:
+        """Device, precision and versions in use; where stations differ, all of them."""
+        return {name: "; ".join(sorted(values)) for name, values in self._how.items()}
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds by stage, summed over stations and their processes."""
+        return dict(self._seconds)
+
+    @property
+    def lanes(self) -> Lanes:
+        """How many processes do what, over all stations that have sent something back."""
+        every = list(self._lanes.values()) or [Lanes()]
+        return replace(every[0], encoders=len(every), loaders=sum(lanes.loaders for lanes in every))
+
+    def embed(self, jobs: Iterable[ImageJob], finished: Finished, check: Check) -> None:
+        """Embed images, in whatever order they come.
+
+        Raises
+        ------
+        FeatstoreError
+            If stations can't go on, or images failed; all others are finished then.
+        """
+        self._waiting = deque(jobs)
+        under_way: dict[Future[Parcel], list[ImageJob]] = {}
+        while self._waiting or under_way:
+            check()
+            while self._waiting and len(under_way) < _AHEAD * max(1, self._stations()):
+                parcel = self._next_parcel()
+                under_way[self._submit(parcel)] = parcel
+            done, _ = wait(under_way, timeout=_LOOK_UP_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._receive(future, under_way.pop(future), finished)
+        if self._failed:
+            image, error = self._failed[0]
+            raise FeatstoreError(
+                f"{len(self._failed)} images failed, also alone, the first {image} ({type(error).__name__}: {error})",
+                remedy="All others are stored. The same command, run on one machine, shows what is wrong with it.",
+            )
+
+    def _next_parcel(self) -> list[ImageJob]:
+        """Take as many images as are `PARCEL_S` of work, fewer towards the end, so that all stations end together."""
+        if self._waiting[0].record.image in self._alone:
+            return [self._waiting.popleft()]
+        fair = len(self._waiting) // (_AHEAD * max(1, self._stations()))
+        count = max(1, min(round(PARCEL_S * self._images_per_s), fair))
+        parcel: list[ImageJob] = []
+        while self._waiting and len(parcel) < count and self._waiting[0].record.image not in self._alone:
+            parcel.append(self._waiting.popleft())
+        return parcel
+
+    def _receive(self, future: Future[Parcel], jobs: list[ImageJob], finished: Finished) -> None:
+        try:
+            parcel = future.result()
+        except BrokenProcessPool as error:
+            raise FeatstoreError(
+                "an encoding process was killed, most often for want of memory",
+                remedy="What was finished is stored. Run the same command again to go on from there.",
+            ) from error
+        except (CancelledError, FeatstoreError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a machine met with; raised at the end
+            if len(jobs) > 1:
+                self._alone.update(job.record.image for job in jobs)
+                self._waiting.extend(jobs)
+            else:
+                self._failed.append((jobs[0].record.image, error))
+            return
+        self._note(parcel)
+        for image in parcel.images:
+            finished(image)
+
+    def _note(self, parcel: Parcel) -> None:
+        self._images_per_s = len(parcel.images) / max(parcel.took_s, 1e-3)
+        self._seconds.update(parcel.seconds)
+        self._lanes[parcel.station] = parcel.lanes
+        for name, value in parcel.how.items():
+            self._how.setdefault(name, set()).add(str(value))

@@ -1,0 +1,138 @@
+"""Loader processes: they die and are replaced, and nobody can tell from the result."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from featstore.encoders import load_encoder
+from featstore.errors import FeatstoreError
+from featstore.extract import Setup, Station
+from featstore.extract.plan import ImageJob
+from featstore.extract.worker import SLOTS, Ring
+from featstore.recipe import Recipe
+from featstore.store import open_store
+
+
+def kill_one(progress) -> None:
+    """Kill a loader as soon as the first image is through."""
+    if progress.images == 1:
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_killed_worker_is_replaced_and_nothing_shows(challenge, run, tissue, tiny_dinov2, tmp_path, light):
+    for number in range(6, 14):
+        tissue(challenge / "train_data", number)
+    encoder = None if light else load_encoder("tiny", weights=tiny_dinov2, device="cpu", precision="float32")
+    result = run(challenge, tmp_path / "s.store", train=3, workers=2, encoder=encoder, progress=kill_one)
+    run(challenge, tmp_path / "whole.store", train=3, workers=0, encoder=encoder)
+    store, whole = open_store(tmp_path / "s.store"), open_store(tmp_path / "whole.store")
+    assert result.computed == len(whole)
+    np.testing.assert_array_equal(store.keys, whole.keys)
+    np.testing.assert_allclose(store.embeddings(), whole.embeddings(), atol=0 if light else 1e-5)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A light encoder whose process ends at a crop of one size."""
+
+    inner: object
+    side: int
+    in_worker: bool = True
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def encode(self, prepared):
+        if len(prepared[0]) == self.side and multiprocessing.parent_process():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner.encode(prepared)
+
+
+def test_an_image_that_kills_two_workers_ends_the_run(challenge, run, stain_texture, tmp_path):
+    """What was finished is stored; which image it was is said."""
+    sides = {}
+    run(challenge, tmp_path / "all.store", progress=lambda _: None)
+    for image, blob, x0, y0, x1, y1 in (
+        (row["image"], row["blob"], *[row[name] for name in ("x0", "y0", "x1", "y1")])
+        for row in open_store(tmp_path / "all.store").blobs
+    ):
+        sides.setdefault(max(x1 - x0, y1 - y0), []).append((image, blob))
+    largest = max(sides)
+    (image, _), *_ = sides[largest]
+    crop_side = largest + 2 * int(0.1 * largest + 0.5)
+    with pytest.raises(FeatstoreError, match=f"two worker processes were killed at {image}.*Run the same command"):
+        run(challenge, tmp_path / "s.store", workers=1, encoder=Deadly(stain_texture, crop_side))
+    assert 0 < len(open_store(tmp_path / "s.store")) < len(open_store(tmp_path / "all.store"))
+
+
+def test_a_failing_loader_says_what_it_met(challenge, run, stain_texture, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run(challenge, tmp_path / "s.store", workers=1, encoder=Failing(stain_texture))
+
+
+@dataclass(frozen=True)
+class Failing:
+    inner: object
+    in_worker: bool = True
+    __getattr__ = Deadly.__getattr__
+
+    def encode(self, prepared):
+        raise ZeroDivisionError("of a library")
+
+
+def test_many_stored_keys_on_the_way_to_a_worker_block_nothing(challenge, stain_texture, dataset_jobs):
+    """A job larger than a pipe's buffer, while the worker's own messages wait: neither waits for the other."""
+    stored = frozenset((blob, repeat) for blob in range(50) for repeat in range(1000, 4000))
+    jobs = [ImageJob(job.record, "train", job.sha256, "", tuple(range(40)), stored) for job in dataset_jobs(challenge)]
+    images = []
+    with Station(Setup(Recipe(stain_texture.settings), stain_texture, workers=1)) as station:
+        station.embed(jobs, lambda image: (time.sleep(0.2), images.append(image)), lambda: None)
+    assert sorted(image.job.record.image for image in images) == sorted(job.record.image for job in jobs)
+    assert all(len(image.encoded) == 2 * 40 for image in images)
+
+
+def test_a_ring_gives_back_what_was_put_in():
+    """More crops than it has slots, in the pace that the two sides keep."""
+    ring = Ring(multiprocessing.get_context("spawn"), 4)
+    reader = Ring.__new__(Ring)
+    vars(reader).update(vars(ring))
+    crops = np.random.default_rng(0).integers(0, 256, (3 * SLOTS, 4, 4, 3), dtype=np.uint8)
+    for start in range(0, len(crops), SLOTS):
+        for crop in crops[start : start + SLOTS]:
+            ring.write(crop)
+        for crop, expected in zip(reader.read(SLOTS), crops[start : start + SLOTS], strict=True):
+            np.testing.assert_array_equal(crop, expected)
+
+
+def test_processes_are_started_as_there_is_work(challenge, run, tmp_path):
+    seen = []
+    run(
+        challenge,
+        tmp_path / "s.store",
+        workers=40,
+        progress=lambda _: seen.append(len(multiprocessing.active_children())),
+    )
+    assert 1 <= max(seen) <= 8
+    assert multiprocessing.active_children() == []
+
+
+def test_decoding_happens_once_an_image(challenge, dataset_jobs, stain_texture, monkeypatch):
+    from featstore.extract import loader as loader_module
+
+    calls = []
+    monkeypatch.setattr(
+        loader_module, "read_image", lambda path, f=loader_module.read_image: calls.append(path) or f(path)
+    )
+    with Station(Setup(Recipe(stain_texture.settings), stain_texture, workers=0)) as station:
+        station.embed(dataset_jobs(challenge, repeats=range(5)), lambda image: None, lambda: None)
+    assert len(calls) == len(set(calls)) == 8
