@@ -5,7 +5,7 @@ PIP_OPTIONS ?=
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: demo test lint faults bench clean help
+.PHONY: demo test lint faults bench gpu-check clean help
 
 help: ## list these verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -37,6 +37,9 @@ faults: $(STAMP) ## the store's faults at length: 200 kills, 8 writers of 50 com
 
 bench: $(STAMP) ## every benchmark, as ratios measured in one run
 	$(BIN)/python -m tests.benchmarks
+
+gpu-check: $(STAMP) ## parity and speed on this machine's GPU, or on its CPU: tables, exit 1 without parity (minutes)
+	$(BIN)/python -m tests.benchmarks.gpu_check
 
 clean: ## remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -6,7 +6,10 @@ import importlib
 import os
 import platform
 
-BENCHMARKS = ("startup", "store_read", "store_write", "store_append", "store_open")
+BENCHMARKS = (
+    *("startup", "store_read", "store_write", "store_append", "store_open"),
+    *("augmentation", "pipeline", "dask_workers", "scale"),
+)
 
 
 def main() -> None:
