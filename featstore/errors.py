@@ -41,6 +41,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoreWriteError",
     "WeightsNotFoundError",
+    "portable",
 ]
 
 
@@ -126,3 +127,20 @@ class ModelFormatError(ModelError):
 
 class FingerprintMismatchError(ModelError):
     """The model was fitted on embeddings of another recipe."""
+
+
+def portable(error: Exception) -> Exception:
+    """Make of any error one that another process can be sent.
+
+    Frames and causes are left behind: of very deep ones, and of errors that can't be built again from their arguments,
+    the other side would hear nothing at all.
+    """
+    import pickle
+
+    bare = error.with_traceback(None)
+    bare.__cause__ = bare.__context__ = None
+    try:
+        pickle.loads(pickle.dumps(bare))  # noqa: S301 - our own, of a moment ago
+    except Exception:  # noqa: BLE001 - whatever its class does
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return bare

@@ -23,6 +23,10 @@ def test_importing_loads_nothing_heavy(module):
     assert _heavy(f"import {module}") == "[]"
 
 
+def test_a_cluster_costs_nothing_until_it_is_asked_for():
+    assert _heavy("import featstore.cluster", ("dask", "distributed", "joblib", "numpy", *HEAVY)) == "[]"
+
+
 def test_the_top_level_and_the_command_line_load_no_numbers_either():
     numbers = ("numpy", "h5py", "sklearn", "xgboost", *HEAVY)
     assert _heavy("import featstore", numbers) == "[]"
@@ -44,6 +48,7 @@ def test_the_probe_can_fail():
     "module",
     [
         "featstore",
+        "featstore.cluster",
         "featstore.dataset",
         "featstore.crops",
         "featstore.encoders",

@@ -47,7 +47,8 @@ def lines(store: Path, info: dict[str, Any], result: Extraction) -> list[str]:
     if result.bottleneck is None:
         return said
     spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
-    said[-1] += f" on {result.how.get('device', '?')} in {result.how.get('precision', '?')}; seconds by stage, over all processes: {spent}"
+    device, precision = (result.how.get(name, "?") for name in ("device", "precision"))
+    said[-1] += f" on {device} in {precision}; by stage, over all processes: {spent}"
     return [*said, f"  most of the time went into {result.bottleneck.stage}. {result.bottleneck.advice}"]
 
 

@@ -68,7 +68,7 @@ class DaskBackend(ParallelBackendBase):
             (function, [self.shared.stand_in(value) for value in args], _map(self.shared.stand_in, named))
             for function, args, named in func.items
         ]
-        self._send(_Task(calls, self.same), job, SENDS)
+        self._send(_Task(calls, self.same), job)
         return job
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
@@ -86,27 +86,32 @@ class DaskBackend(ParallelBackendBase):
         """Let go of big arrays that were shared for one call of joblib's."""
         self.shared.forget()
 
-    def _send(self, task: _Task, job: Future[Any], sends: int) -> None:
+    def _send(self, task: _Task, job: Future[Any], sends: int = SENDS, lost: Sequence[Any] | None = None) -> None:
         try:
-            future = self.client.submit(task, self.shared.on_workers(), key=f"featstore-{uuid4().hex}", pure=False)
+            data = self.shared.on_workers(lost)
+            future = self.client.submit(task, data, key=f"featstore-{uuid4().hex}", pure=False)
             self.running[job] = future
-            future.add_done_callback(partial(self._done, task, job, sends - 1))
+            future.add_done_callback(partial(self._done, task, job, sends - 1, data))
         except Exception as error:  # noqa: BLE001 - whoever waits for the job is to hear of it
             self._end(job, error=error)
 
-    def _done(self, task: _Task, job: Future[Any], sends: int, future: distributed.Future[Any]) -> None:
+    def _done(
+        self, task: _Task, job: Future[Any], sends: int, data: Sequence[Any], future: distributed.Future[Any]
+    ) -> None:
         """Pass on what became of a task; runs in a thread of Dask's, one task at a time."""
         if job.done():
             return
+        error: Exception = CancelledError()
         if not future.cancelled():
             try:
                 self._end(job, future.result())
-            except Exception as error:  # noqa: BLE001 - raised again where the results are collected
-                self._end(job, error=error)
-        elif sends and self.client.status == "running":
-            self._send(task, job, sends)
+                return
+            except Exception as raised:  # noqa: BLE001 - raised again where the results are collected
+                error = raised
+        if isinstance(error, CancelledError) and sends and self.client.status == "running":
+            self._send(task, job, sends, data)
         else:
-            self._end(job, error=CancelledError())
+            self._end(job, error=error)
 
     def _end(self, job: Future[Any], result: Any = None, error: Exception | None = None) -> None:
         self.running.pop(job, None)

@@ -42,10 +42,10 @@ class Watch(Thread):
 
     def run(self) -> None:
         """Look now and then, until the work is over."""
-        # Without its scheduler the client can't tell; whoever waits for a result hears of that by other means.
-        with suppress(Exception):
-            seen = time.monotonic()
-            while not self.over.wait(min(POLL_S, self.workers_s)):
+        seen = time.monotonic()
+        while not self.over.wait(min(POLL_S, self.workers_s / 4)):
+            # Without its scheduler the client can't tell; whoever waits for a result hears of that by other means.
+            with suppress(Exception):
                 if self.client.nthreads():
                     seen = time.monotonic()
                 elif time.monotonic() - seen > self.workers_s:

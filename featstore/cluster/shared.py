@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -19,6 +20,9 @@ __all__ = ["Place", "SharedData"]
 
 BIG_BYTES = 1_000_000
 """Arrays from here on are worth sending once; as many as joblib maps into memory for processes on one machine."""
+
+AGAIN_S = 1.0
+"""How long to wait where a worker did not take its data: it may have ended, and the scheduler hears of that first."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,17 @@ class SharedData:
             self.objects.append(value)
             return Place(len(self.objects) - 1)
 
-    def on_workers(self) -> list[Future[Any]]:
-        """Return what tasks are to be given; what has been lost with its workers is sent again."""
+    def on_workers(self, lost: Sequence[Future[Any]] | None = None) -> list[Future[Any]]:
+        """Return what a task is to be given.
+
+        Parameters
+        ----------
+        lost : sequence of Future, optional
+            What the task was given before, if it was lost with its workers: sent again, unless it has been for another.
+        """
         with self.lock:
-            for number, future in enumerate(self.futures):
-                if future.cancelled():
-                    self.futures[number] = self._send(self.objects[number])
+            if lost and self.futures and lost[0] is self.futures[0]:
+                self.futures = [self._send(value) for value in self.objects]
             return list(self.futures)
 
     def forget(self) -> None:
@@ -71,7 +80,7 @@ class SharedData:
         with self.lock:
             del self.objects[self.n_kept :], self.futures[self.n_kept :]
 
-    def _send(self, value: Any) -> Future[Any]:
+    def _send(self, value: Any, tries: int = 3) -> Future[Any]:
         """Send to one worker, which the others copy from; what the scheduler raises may be anything."""
         try:
             future: Future[Any] = self.client.scatter([value], broadcast=True, hash=False, timeout=self.workers_s)[0]
@@ -81,7 +90,10 @@ class SharedData:
         except Exception as error:
             if self.client.status != "running":
                 raise
+            if tries > 1:
+                time.sleep(AGAIN_S)
+                return self._send(value, tries - 1)
             raise FeatstoreError(
                 f"the data could not be sent to the Dask workers ({type(error).__name__}: {error})",
-                remedy="Most often one has just ended: see the workers' logs, and run the same command again.",
+                remedy="See the workers' logs, and run the same command again.",
             ) from error

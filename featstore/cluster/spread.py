@@ -28,9 +28,9 @@ def spread_over(
     address : str
         As `connect` takes it.
     share : sequence, optional
-        What many tasks are given, such as the bags: sent once instead of with each task, and kept by every worker, so
-        that the loss of one loses nothing. A task must be given the very object, not a part of it. Big arrays are
-        shared without being named here.
+        What many tasks are given, such as the bags: sent once instead of with each task, and again if all workers that
+        had it are gone. A task must be given the very object, not a part of it. Big arrays are shared without being
+        named here.
     connect_s, workers_s : float
         As in `connect`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ class HuggingFaceEncoder:
     _elsewhere: bool = field(default=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_running": None, "_elsewhere": True}
+        return {**self.__dict__, "folder": self.folder.absolute(), "_running": None, "_elsewhere": True}
 
     @property
     def in_worker(self) -> bool:
@@ -96,7 +97,7 @@ class HuggingFaceEncoder:
             return
         if self._elsewhere and digest_weights(find_weights(self.folder)) != self.settings.weights_digest:
             raise EncoderError(
-                f"the weights in {self.folder} are others than where this encoder was set up",
+                f"the weights in {self.folder} on {platform.node()} are others than where this encoder was set up",
                 expected="the same files under the same path on every machine",
             )
         running = start_model(

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from featstore.dataset.opencv import opencv
-from featstore.errors import DataError
+from featstore.errors import DataError, portable
 from featstore.extract.loader import Loaded
 from featstore.extract.plan import ImageJob
 from featstore.extract.stages import Lanes
@@ -103,20 +103,25 @@ def embed_parcel(run: str, setup: Setup, jobs: Sequence[ImageJob], cores: int) -
     """
     _require_files(jobs)
     with _held.lock:
-        started = time.perf_counter()
-        images: list[Loaded] = []
         try:
-            station = _held.of(run, setup, cores)
-            before = station.seconds
-            station.embed(jobs, images.append, lambda: None)
-        except BaseException:
-            _held.drop()
-            raise
-        seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in station.seconds.items()}
-        took_s = time.perf_counter() - started
-        parcel = Parcel(images, dict(station.how), seconds, took_s, station.lanes, _held.name)
-        _held.tidy()
-        return parcel
+            return _embed(run, setup, jobs, cores)
+        except Exception as error:  # noqa: BLE001 - raised below, as far as it can be sent
+            failure = portable(error)
+        _held.drop()
+    raise failure
+
+
+def _embed(run: str, setup: Setup, jobs: Sequence[ImageJob], cores: int) -> Parcel:
+    started = time.perf_counter()
+    images: list[Loaded] = []
+    station = _held.of(run, setup, cores)
+    before = station.seconds
+    station.embed(jobs, images.append, lambda: None)
+    seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in station.seconds.items()}
+    took_s = time.perf_counter() - started
+    parcel = Parcel(images, dict(station.how), seconds, took_s, station.lanes, _held.name)
+    _held.tidy()
+    return parcel
 
 
 def forget(run: str) -> None:

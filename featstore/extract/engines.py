@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from joblib import cpu_count
 
 from featstore.cluster import connect
+from featstore.cluster.versions import check_worker, versions_of
 from featstore.encoders import HuggingFaceEncoder, own_devices, use_threads
 from featstore.extract.elsewhere import Parcel, embed_parcel, forget
 from featstore.extract.interrupts import STOPS, interrupts_blocked
@@ -99,13 +100,13 @@ def on_dask(address: str, setup: Setup) -> Iterator[Engine]:
     """
     run = uuid.uuid4().hex
     with connect(address) as client:
-        workers = _Workers(client)
+        workers, ours = _Workers(client), versions_of(())
         wanted = {} if setup.encoder.in_worker else workers.resources
         executor = client.get_executor(pure=False, retries=_RETRIES, **({"resources": wanted} if wanted else {}))
 
         def submit(jobs: list[ImageJob]) -> Future[Parcel]:
             future: Future[Parcel] = executor.submit(
-                _embed_on_worker, run, setup, [_absolute(job) for job in jobs], workers.by_host
+                _embed_on_worker, run, setup, [_absolute(job) for job in jobs], workers.by_host, ours
             )
             return future
 
@@ -146,11 +147,14 @@ def _absolute(job: ImageJob) -> ImageJob:
     return replace(job, record=replace(record, path=record.path.absolute(), mask_path=mask))
 
 
-def _embed_on_worker(run: str, setup: Setup, jobs: Sequence[ImageJob], by_host: dict[str, int]) -> Parcel:
+def _embed_on_worker(
+    run: str, setup: Setup, jobs: Sequence[ImageJob], by_host: dict[str, int], ours: dict[str, str]
+) -> Parcel:
     """Run on a Dask worker: on a CPU its threads are the encoder's; for a GPU it takes its share of the machine."""
     from distributed import get_worker
 
     worker = get_worker()
+    check_worker(worker.address, versions_of(()), ours)  # it may have come later than the others
     threads = worker.state.nthreads
     share = int(cpu_count()) // by_host.get(_host(worker.address), 1)
     if not setup.encoder.in_worker:

@@ -97,7 +97,7 @@ def estimate(
     records = (shard or Shard()).records(dataset)
     setup = Setup(recipe, encoder, batch_size, workers)
     with Interrupts() as interrupts:
-        plan = plan_extraction(records, sink, repeats)
+        plan = plan_extraction(records, sink, repeats, interrupts.check)
         jobs = list(plan.jobs)
         sample = [jobs[place] for place in np.unique(np.linspace(0, len(jobs) - 1, SAMPLE).astype(int))] if jobs else []
         blobs = [_count_blobs(job, recipe.crops, interrupts.check) for job in sample]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,25 +98,40 @@ class ExtractionPlan:
     settled: tuple[tuple[ImageRecord, dict[str, Any]], ...]
 
 
-def plan_extraction(records: Iterable[ImageRecord], sink: EmbeddingSink, repeats: Repeats) -> ExtractionPlan:
-    """Compare images with what is stored, by content.
+def plan_extraction(
+    records: Iterable[ImageRecord], sink: EmbeddingSink, repeats: Repeats, check: Callable[[], None] = lambda: None
+) -> ExtractionPlan:
+    """Compare images with what is stored, by content; ``check`` is called for each, and raises to end it.
 
     An image whose file and mask are unchanged, and of which every wanted (blob, repeat) is stored, needs nothing;
     neither does one that was left out for a reason that its content alone decides.
     """
     jobs: list[ImageJob] = []
     settled: list[tuple[ImageRecord, dict[str, Any]]] = []
-    for record, identity, error in _identified(records):
-        known = sink.images.get(record.image)
-        split = split_in_force(record, known)
-        if error:
-            settled.append((record, _left_out(error.reason, note_without_folders(str(error), record), identity)))
-        elif known and known.identity == identity and _done(record.image, split, known, sink, repeats):
-            settled.append((record, _kept(known)))
-        else:
-            there = frozenset(sink.stored(record.image, identity))
-            jobs.append(ImageJob(record, split, *identity, tuple(repeats.wanted(split)), there))
+    with closing(_identified(records)) as identified:
+        for record, identity, error in identified:
+            check()
+            if error:
+                settled.append((record, _left_out(error.reason, note_without_folders(str(error), record), identity)))
+            elif known := _settled(record, identity, sink, repeats):
+                settled.append((record, _kept(known)))
+            else:
+                jobs.append(_job(record, identity, sink, repeats))
     return ExtractionPlan(tuple(jobs), tuple(settled))
+
+
+def _settled(record: ImageRecord, identity: tuple[str, str], sink: EmbeddingSink, repeats: Repeats) -> Known | None:
+    """Return what is known of an image that needs nothing."""
+    known = sink.images.get(record.image)
+    if known and known.identity == identity:
+        return known if _done(record.image, split_in_force(record, known), known, sink, repeats) else None
+    return None
+
+
+def _job(record: ImageRecord, identity: tuple[str, str], sink: EmbeddingSink, repeats: Repeats) -> ImageJob:
+    split = split_in_force(record, sink.images.get(record.image))
+    there = frozenset(sink.stored(record.image, identity))
+    return ImageJob(record, split, *identity, tuple(repeats.wanted(split)), there)
 
 
 def record_facts(record: ImageRecord) -> dict[str, Any]:
@@ -163,7 +179,7 @@ def _done(image: str, split: str, known: Known, sink: EmbeddingSink, repeats: Re
 
 def _identified(
     records: Iterable[ImageRecord],
-) -> Iterator[tuple[ImageRecord, tuple[str, str], ImageError | None]]:
+) -> Generator[tuple[ImageRecord, tuple[str, str], ImageError | None]]:
     """Hash every image and mask, several at a time: hashing leaves Python's lock.
 
     An image without a usable label is extracted all the same: a label can come later, and then costs nothing.
@@ -181,5 +197,8 @@ def _identified(
         except ImageError as error:
             return record, (image, ""), ImageError(str(error), reason=Reason.MASK_UNREADABLE)
 
-    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+    pool = ThreadPoolExecutor(_HASHING_THREADS)
+    try:
         yield from pool.map(identify, records)
+    finally:
+        pool.shutdown(cancel_futures=True)

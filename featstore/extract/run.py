@@ -82,16 +82,13 @@ def extract(
     records = (shard or Shard()).records(dataset)
     result = Extraction()
     with Interrupts() as interrupts:
-        plan = plan_extraction(records, sink, repeats)
-        interrupts.check()
+        plan = plan_extraction(records, sink, repeats, interrupts.check)
         for record, facts in plan.settled:
             sink.register(record.image, **record_facts(record), **facts)
-        try:
-            if plan.jobs:
-                with engine(setup) as chosen, _Storing(chosen, sink, result, progress, len(plan.jobs)) as storing:
-                    chosen.embed(plan.jobs, storing.put, interrupts.check)
-        finally:
-            result.version = sink.commit()
+        if plan.jobs:
+            with engine(setup) as chosen, _Storing(chosen, sink, result, progress, len(plan.jobs)) as storing:
+                chosen.embed(plan.jobs, storing.put, interrupts.check)
+        result.version = sink.commit()
     summarise(result, dataset, records, sink.images)
     result.seconds = time.perf_counter() - started
     if records and not result.images and not shard:
@@ -117,6 +114,8 @@ class _Storing(Writing):
         try:
             super().__exit__(*raised)
         finally:
+            if self._done:  # a run that did nothing leaves no store behind
+                self._sink.commit()
             result, engine = self._result, self._engine
             result.how = dict(engine.how)
             result.stages = {**engine.seconds, "write": self.seconds}

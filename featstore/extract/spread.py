@@ -64,7 +64,8 @@ class Spread:
     def lanes(self) -> Lanes:
         """How many processes do what, over all stations that have sent something back."""
         every = list(self._lanes.values()) or [Lanes()]
-        return replace(every[0], encoders=len(every), loaders=sum(lanes.loaders for lanes in every))
+        loaders, cores = (sum(getattr(lanes, name) for lanes in every) for name in ("loaders", "cores"))
+        return replace(every[0], encoders=len(every), loaders=loaders, cores=cores)
 
     def embed(self, jobs: Iterable[ImageJob], finished: Finished, check: Check) -> None:
         """Embed images, in whatever order they come.
@@ -86,8 +87,9 @@ class Spread:
                 self._receive(future, under_way.pop(future), finished)
         if self._failed:
             image, error = self._failed[0]
+            said = f"the first {image} ({type(error).__name__}: {error})"
             raise FeatstoreError(
-                f"{len(self._failed)} images failed, also alone, the first {image} ({type(error).__name__}: {error})",
+                f"{len(self._failed)} of the images failed, also alone, {said}",
                 remedy="All others are stored. The same command, run on one machine, shows what is wrong with it.",
             )
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from joblib import cpu_count
-
 __all__ = ["LOADING", "STAGES", "Bottleneck", "Lanes", "find_bottleneck"]
 
 LOADING = ("decode", "segment", "augment")
@@ -28,12 +26,15 @@ class Lanes:
         Whether a light encoder does its work while loading.
     device : str
         ``cpu``, ``mps`` or ``cuda``; that of the encoders.
+    cores : int
+        That the encoders and loaders have for themselves.
     """
 
     encoders: int = 1
     loaders: int = 0
     light: bool = False
     device: str = "cpu"
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Bottleneck:
     advice: str
 
 
-def find_bottleneck(seconds: Mapping[str, float], lanes: Lanes, cores: int | None = None) -> Bottleneck | None:
+def find_bottleneck(seconds: Mapping[str, float], lanes: Lanes) -> Bottleneck | None:
     """Find the stage that a run's time went into.
 
     Stages of one lane follow each other, lanes go on side by side: the lane that takes longest is the bottleneck, and
@@ -65,8 +66,6 @@ def find_bottleneck(seconds: Mapping[str, float], lanes: Lanes, cores: int | Non
     seconds : mapping from str to float
         Seconds by stage, summed over processes.
     lanes : Lanes
-    cores : int, optional
-        Of this machine.
 
     Returns
     -------
@@ -80,7 +79,7 @@ def find_bottleneck(seconds: Mapping[str, float], lanes: Lanes, cores: int | Non
         return None
     stage = max(stages, key=lambda name: stages[name])
     share = stages[stage] / sum(stages.values())
-    return Bottleneck(stage, share, _advice(stage, lanes, cores or int(cpu_count())))
+    return Bottleneck(stage, share, _advice(stage, lanes))
 
 
 def _lanes(seconds: Mapping[str, float], lanes: Lanes) -> dict[str, dict[str, float]]:
@@ -94,13 +93,13 @@ def _lanes(seconds: Mapping[str, float], lanes: Lanes) -> dict[str, dict[str, fl
     return {lane: {name: seconds.get(name, 0.0) / processes[lane] for name in stages[lane]} for lane in stages}
 
 
-def _advice(stage: str, lanes: Lanes, cores: int) -> str:
+def _advice(stage: str, lanes: Lanes) -> str:
     if stage == "write":
         return "A faster disk under the store would help."
     if stage == "encode" and not lanes.light:
         return _ENCODER[lanes.device]
-    if max(lanes.loaders, lanes.encoders) < cores and (lanes.light or lanes.device != "cpu"):
-        return f"More --workers would help: it had {lanes.loaders}, on {cores} cores."
+    if max(lanes.loaders, lanes.encoders) < lanes.cores and (lanes.light or lanes.device != "cpu"):
+        return f"More --workers would help: it had {lanes.loaders}, on {lanes.cores} cores."
     return "More cores would help, or more machines: --shard, --dask."
 
 

@@ -100,7 +100,8 @@ class Station:
         if not encoder.in_worker:
             self._queue = encode_queue(encoder, self._setup.batch_size)
         if count := self._loaders():
-            self._workers = Workers(self._loader, count, patient=encoder.how.get("device") == "cpu")
+            patient = not encoder.in_worker and encoder.how.get("device") == "cpu"
+            self._workers = Workers(self._loader, count, patient=patient)
         return self
 
     def __exit__(
@@ -130,6 +131,7 @@ class Station:
             loaders=self._workers.count if self._workers else 0,
             light=encoder.in_worker,
             device=str(self.how.get("device", "cpu")).partition(":")[0],
+            cores=self._cores,
         )
 
     def embed(self, jobs: Iterable[ImageJob], finished: Finished, check: Check) -> None:

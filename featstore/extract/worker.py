@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.errors import portable
 from featstore.extract.interrupts import STOPS
 from featstore.extract.loader import Loaded, Loader
 from featstore.extract.plan import ImageJob
@@ -127,7 +128,7 @@ class _Desk:
             except OtherSideGone:
                 raise
             except Exception as error:  # noqa: BLE001 - the main process raises it
-                self._line.send("failed", error)
+                self._line.send("failed", portable(error))
                 return
             self._tell()
             self._line.send("loaded", loaded)

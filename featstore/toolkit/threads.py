@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
-from threadpoolctl import threadpool_limits
+import threadpoolctl
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["one_core"]
 
@@ -15,19 +17,24 @@ class _Shared:
     """The limit of BLAS: one for the whole process, so it is lifted when the last thread leaves."""
 
     def __init__(self) -> None:
-        self.lock, self.inside, self.limits = Lock(), 0, ExitStack()
+        self.lock, self.inside = Lock(), 0
+        self.limits: list[Any] = []
 
-    def enter(self) -> None:
+    def enter(self, libraries: ThreadpoolController) -> None:
         with self.lock:
-            # Set again by everyone who enters: more libraries may have been loaded since the first did.
-            self.limits.enter_context(threadpool_limits(limits=1, user_api="blas"))
             self.inside += 1
+            _let_any_thread_set()
+            # Set again by everyone who enters: more libraries may have been loaded since the first did.
+            self.limits.append(libraries.limit(limits=1))
 
     def leave(self) -> None:
         with self.lock:
             self.inside -= 1
             if not self.inside:
-                self.limits.close()
+                _let_any_thread_set()
+                while self.limits:
+                    self.limits.pop().restore_original_limits()
+            _let_any_thread_set()
 
 
 _blas = _Shared()
@@ -40,9 +47,17 @@ def one_core() -> Iterator[None]:
     It may be entered by several threads at once, as where a Dask worker has some: one that is done does not give the
     others their cores back, as `threadpool_limits` alone would.
     """
-    _blas.enter()
+    libraries = ThreadpoolController()
+    _blas.enter(libraries.select(user_api="blas"))
     try:
-        with threadpool_limits(limits=1, user_api="openmp"):  # each thread has its own number
+        with libraries.select(user_api="openmp").limit(limits=1):  # each thread has its own number
             yield
     finally:
         _blas.leave()
+
+
+def _let_any_thread_set() -> None:
+    """Since threadpoolctl 3.8 OpenBLAS heeds only the thread that set a number first; others are ignored in silence."""
+    clear = getattr(getattr(threadpoolctl, "OpenBLASController", None), "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)

@@ -33,7 +33,9 @@ def fitting(store_path, tmp_path):
     started = []
 
     def start(address):
-        started.append(_start("fit", store_path, "--model", tmp_path / "m.model", *SETTINGS, "--dask", address, "--json"))
+        started.append(
+            _start("fit", store_path, "--model", tmp_path / "m.model", *SETTINGS, "--dask", address, "--json")
+        )
         return started[-1]
 
     yield start
@@ -47,11 +49,13 @@ def _digest(path):
 
 
 def test_the_same_file_as_here_and_nothing_on_stderr(cluster, fitting, store_path, tmp_path):
-    out, err = fitting(cluster.file).communicate(timeout=60)
+    process = fitting(cluster.file)
+    where = ("--model", str(tmp_path / "here"), "--jobs", "1")
+    here = CliRunner().invoke(app, ["fit", str(store_path), *where, *SETTINGS])
+    assert here.exit_code == 0, here.output
+    out, err = process.communicate(timeout=60)
     assert err == ""
     assert len(json.loads(out)["folds"]) == 2
-    here = CliRunner().invoke(app, ["fit", str(store_path), "--model", str(tmp_path / "here"), *SETTINGS, "--jobs", "1"])
-    assert here.exit_code == 0, here.output
     assert _digest(tmp_path / "m.model") == _digest(tmp_path / "here")
 
 

@@ -59,7 +59,8 @@ def test_the_address_of_a_scheduler(cluster):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "host", "http://host:8786", "host:port", "host:", "tcp://", "no/such/file.json", "two words:8786", "/"]
+    "address",
+    ["", "host", "http://host:8786", "host:port", "host:", "tcp://", "no/such/file.json", "two words:8786", "/"],
 )
 def test_no_address_and_no_file(address):
     with pytest.raises(SettingError, match=r"no address of a Dask scheduler.*expected host:8786.*--scheduler-file"):
@@ -113,7 +114,7 @@ def test_something_else_there(answer):
 def test_a_file_of_a_scheduler_that_has_ended(tmp_path):
     path = tmp_path / "scheduler.json"
     path.write_text(json.dumps({"address": "tcp://127.0.0.1:1"}))
-    with pytest.raises(FeatstoreError, match="no Dask scheduler answers at tcp://127.0.0.1:1 "):
+    with pytest.raises(FeatstoreError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 "):
         with connect(str(path), connect_s=0.3):
             pass
 
@@ -172,7 +173,7 @@ def test_what_the_body_raises_comes_out_as_it_is(cluster):
 def test_the_scheduler_ends(make_cluster):
     cluster = make_cluster()
     cluster.worker()
-    with pytest.raises(FeatstoreError, match="connection to the Dask scheduler at tcp://.* was lost"):
+    with pytest.raises(FeatstoreError, match=r"connection to the Dask scheduler at tcp://.* was lost"):
         with connect(cluster.address) as client:
             future = client.submit(int)
             future.result()

@@ -49,12 +49,6 @@ def test_two_workers_fit_the_same_model(cluster, ensemble, bags, bytes_of, expec
     assert bytes_of(_fit(ensemble(), bags, cluster.address)) == expected
 
 
-def test_a_worker_of_two_threads_fits_the_same_model(make_cluster, ensemble, bags, bytes_of, expected):
-    cluster = make_cluster()
-    cluster.worker(threads=2)
-    assert bytes_of(_fit(ensemble(), bags, cluster.address)) == expected
-
-
 def test_a_worker_killed_half_way_changes_nothing(make_cluster, gate, light, bags, bytes_of):
     cluster = make_cluster()
     for _ in range(2):
@@ -64,10 +58,13 @@ def test_a_worker_killed_half_way_changes_nothing(make_cluster, gate, light, bag
     assert bytes_of(model) == bytes_of(light.set_params(n_jobs=1).fit(bags, bags.labels))
 
 
-def test_the_only_worker_killed_half_way_goes_on_when_its_nanny_has_started_it_again(
-    make_cluster, gate, light, bags, bytes_of
+def test_a_worker_of_two_threads_fits_the_same_model_also_when_killed_and_started_again(
+    make_cluster, gate, ensemble, light, bags, bytes_of, expected
 ):
     cluster = make_cluster()
-    cluster.worker("--preload", gate.preload, nanny=True)
-    model = _disturbed(gate, 1, _kill_one, lambda: _fit(light, bags, cluster.file))
+    cluster.worker("--preload", gate.preload, threads=2, nanny=True)
+    gate.open()
+    assert bytes_of(_fit(ensemble(), bags, cluster.file)) == expected
+    with gate.closed():
+        model = _disturbed(gate, 1, _kill_one, lambda: _fit(light, bags, cluster.file))
     assert bytes_of(model) == bytes_of(light.set_params(n_jobs=1).fit(bags, bags.labels))

@@ -19,28 +19,28 @@ from sklearn.pipeline import make_pipeline
 
 from featstore.cluster import spread_over
 from featstore.errors import FeatstoreError
-from featstore.toolkit import MeanPool
+from featstore.toolkit import FoldEnsemble, MeanPool
 
 from .conftest import wait_for
 
 
-def _copies(client):
-    """How many workers have what was shared, by its type."""
-    return {key.partition("-")[0]: len(workers) for key, workers in client.who_has().items() if "featstore" not in key}
+def _shared(client):
+    """The types of what was shared."""
+    return [key.partition("-")[0] for key in client.who_has() if "featstore" not in key]
 
 
-def test_scikit_learn_runs_there(cluster, bags):
-    model = make_pipeline(MeanPool(), LogisticRegression())
+def test_scikit_learn_runs_there_and_what_is_within_in_its_own_thread(cluster, bags):
+    model = FoldEnsemble(make_pipeline(MeanPool(), LogisticRegression()), n_splits=2, n_jobs=2, random_state=0)
     here = cross_val_score(model, bags, bags.labels, cv=3)
     with spread_over(cluster.address, share=[bags]):
         np.testing.assert_array_equal(cross_val_score(model, bags, bags.labels, cv=3), here)
 
 
-def test_what_is_shared_is_sent_once_to_every_worker(cluster, bags):
+def test_what_is_shared_is_sent_once(cluster, bags):
     with spread_over(cluster.address, share=[bags]) as client:
-        assert _copies(client) == {"Bags": 2}
+        assert _shared(client) == ["Bags"]
         assert Parallel()(delayed(len)(bags) for _ in range(6)) == [60] * 6
-        assert _copies(client) == {"Bags": 2}
+        assert _shared(client) == ["Bags"]
 
 
 def test_big_arrays_are_sent_once_and_forgotten(cluster):
@@ -48,16 +48,9 @@ def test_big_arrays_are_sent_once_and_forgotten(cluster):
     with spread_over(cluster.address) as client:
         done = Parallel(return_as="generator")(delayed(np.take)(a=big, indices=place) for place in range(6))
         assert next(done) == 0
-        assert _copies(client) == {"ndarray": 2}
+        assert _shared(client) == ["ndarray"]
         assert list(done) == list(range(1, 6))
-        wait_for(lambda: not _copies(client), "the array to be forgotten")
-
-
-def test_one_thread_is_enough_to_run_nothing_here(make_cluster):
-    cluster = make_cluster()
-    cluster.worker()
-    with spread_over(cluster.address):
-        assert os.getpid() not in Parallel()(delayed(os.getpid)() for _ in range(3))
+        wait_for(lambda: not _shared(client), "the array to be forgotten")
 
 
 def test_an_error_in_a_task_comes_back_as_it_is_and_says_where_it_was(cluster):
@@ -91,7 +84,9 @@ def test_joblib_is_as_before_whatever_happens(cluster):
 
 def test_a_worker_with_other_numerics_is_refused(cluster, monkeypatch):
     ours = version("xgboost")
-    monkeypatch.setattr("featstore.cluster.versions.version", lambda name: "9.9" if name == "xgboost" else version(name))
+    monkeypatch.setattr(
+        "featstore.cluster.versions.version", lambda name: "9.9" if name == "xgboost" else version(name)
+    )
     with pytest.raises(FeatstoreError, match=f"has xgboost {ours}; expected xgboost 9.9, as here"):
         with spread_over(cluster.address):
             pass
@@ -107,31 +102,29 @@ def test_a_worker_that_comes_later_is_looked_at_too(cluster, monkeypatch):
 def test_a_task_that_ends_its_worker(make_cluster, capfd):
     cluster = make_cluster(DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
     cluster.worker()
-    with pytest.raises(FeatstoreError, match="one Dask worker after another died at the same task.*--memory-limit"):
+    with pytest.raises(FeatstoreError, match=r"one Dask worker after another died at the same task.*--memory-limit"):
         with spread_over(cluster.address):
             Parallel()(delayed(os._exit)(1) for _ in range(3))
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("share", [[], [{"some": "data"}]], ids=["nothing shared", "shared"])
-def test_all_workers_end(make_cluster, capfd, share):
+def test_a_worker_of_one_thread_does_everything_until_it_ends(make_cluster, capfd):
     cluster = make_cluster()
     worker = cluster.worker()
     with pytest.raises(FeatstoreError, match=rf"{cluster.address} has no workers \(waited 1 s\)"):
-        with spread_over(cluster.address, share=share, workers_s=1):
+        with spread_over(cluster.address, workers_s=1):
+            assert os.getpid() not in Parallel()(delayed(os.getpid)() for _ in range(3))
             Timer(0.3, worker.kill).start()
-            Parallel()(delayed(_sleep)(60, *share) for _ in range(3))
+            Parallel()(delayed(time.sleep)(60) for _ in range(3))
     assert capfd.readouterr() == ("", "")
 
 
-_sleep = lambda seconds, *_: time.sleep(seconds)  # noqa: E731 - a name would be looked up on the worker
-
-
-def test_the_scheduler_ends(make_cluster, capfd):
+def test_all_workers_end_and_with_them_what_was_shared(make_cluster, capfd):
     cluster = make_cluster()
-    cluster.worker()
-    with pytest.raises(FeatstoreError, match="connection to the Dask scheduler at tcp://.* was lost.*run the same"):
-        with spread_over(cluster.address):
-            Timer(0.3, cluster.scheduler.kill).start()
-            Parallel()(delayed(time.sleep)(60) for _ in range(3))
+    workers = [cluster.worker(), cluster.worker()]
+    shared = {"seconds": 60}
+    with pytest.raises(FeatstoreError, match=rf"{cluster.address} has no workers \(waited 1 s\)"):
+        with spread_over(cluster.address, share=[shared], workers_s=1):
+            Timer(0.3, lambda: [worker.kill() for worker in workers]).start()
+            Parallel()(delayed(lambda given: time.sleep(given["seconds"]))(shared) for _ in range(3))
     assert capfd.readouterr() == ("", "")

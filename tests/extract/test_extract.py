@@ -8,14 +8,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
 
+from featstore.dataset import find_dataset
 from featstore.encoders import load_encoder
-from featstore.errors import DataError, SettingError
-from featstore.extract import Repeats
+from featstore.errors import DataError, EncoderError, SettingError
+from featstore.extract import Repeats, plan_extraction
 from featstore.extract import run as run_module
 from featstore.store import NewLabel, open_store, relabel
 
@@ -345,3 +347,36 @@ def test_images_that_went_away_and_images_that_changed_are_told(challenge, run, 
     tissue(challenge / "train_data", 3, seed=77)
     result = run(challenge, tmp_path / "s.store")
     assert (result.absent, result.replaced) == (["test_data/img_0001.png"], 1)
+
+
+def test_a_run_that_could_not_begin_leaves_no_store(challenge, run, tiny_dinov2, tmp_path):
+    """Else the next run, with other settings, would find a store of another recipe."""
+    encoder = load_encoder("tiny", weights=tiny_dinov2)
+    (tiny_dinov2 / "config.json").rename(tiny_dinov2 / "away.json")
+    try:
+        with pytest.raises(EncoderError):
+            run(challenge, tmp_path / "s.store", encoder=encoder)
+    finally:
+        (tiny_dinov2 / "away.json").rename(tiny_dinov2 / "config.json")
+    assert not (tmp_path / "s.store" / "versions").exists()
+    run(challenge, tmp_path / "s.store")
+
+
+def test_ctrl_c_is_heard_while_files_are_hashed(challenge):
+    dataset = find_dataset(challenge)
+    seen = []
+
+    def check():
+        seen.append(1)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    class Nothing:
+        images: ClassVar = {}
+
+        def stored(self, image, identity):
+            return set()
+
+    with pytest.raises(KeyboardInterrupt):
+        plan_extraction(dataset.records, Nothing(), Repeats(), check)
+    assert len(seen) == 2

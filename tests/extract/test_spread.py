@@ -66,7 +66,7 @@ def test_every_image_is_finished_once_or_named(count, bad, seed, stations):
     names = {str(number) for number in bad if number < count}
     finished, said = finish_all(Stations(names, random.Random(seed), took_s=0.1), jobs_of(count), stations)
     assert finished == Counter(str(n) for n in range(count) if str(n) not in names)
-    assert said.startswith(f"{len(names)} images failed" if names else "")
+    assert said.startswith(f"{len(names)} of the images failed" if names else "")
     assert bool(said) == bool(names)
 
 

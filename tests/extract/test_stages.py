@@ -12,18 +12,18 @@ EVEN = dict.fromkeys(STAGES, 1.0)
 @pytest.mark.parametrize(
     ("seconds", "lanes", "stage", "words"),
     [
-        ({**EVEN, "encode": 50.0}, Lanes(loaders=8, device="cuda"), "encode", "speed of the encoder"),
-        ({**EVEN, "encode": 50.0}, Lanes(loaders=1), "encode", "A GPU would help"),
-        ({**EVEN, "decode": 90.0}, Lanes(loaders=2, device="cuda"), "decode", "More --workers"),
-        ({**EVEN, "decode": 900.0}, Lanes(loaders=8, device="cuda"), "decode", "More cores"),
-        ({**EVEN, "encode": 50.0}, Lanes(loaders=8, light=True), "encode", "More cores"),
-        ({**EVEN, "encode": 50.0}, Lanes(loaders=2, light=True), "encode", "More --workers"),
-        ({**EVEN, "write": 50.0}, Lanes(loaders=2, device="cuda"), "write", "faster disk"),
-        ({"augment": 3.0, "encode": 2.0, "write": 0.1}, Lanes(), "augment", "More cores"),
+        ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=8, device="cuda"), "encode", "speed of the encoder"),
+        ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=1), "encode", "A GPU would help"),
+        ({**EVEN, "decode": 90.0}, Lanes(cores=8, loaders=2, device="cuda"), "decode", "More --workers"),
+        ({**EVEN, "decode": 900.0}, Lanes(cores=8, loaders=8, device="cuda"), "decode", "More cores"),
+        ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=8, light=True), "encode", "More cores"),
+        ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=2, light=True), "encode", "More --workers"),
+        ({**EVEN, "write": 50.0}, Lanes(cores=8, loaders=2, device="cuda"), "write", "faster disk"),
+        ({"augment": 3.0, "encode": 2.0, "write": 0.1}, Lanes(cores=8), "augment", "More cores"),
     ],
 )
 def test_the_slowest_lane_is_named_and_what_to_change(seconds, lanes, stage, words):
-    found = find_bottleneck(seconds, lanes, cores=8)
+    found = find_bottleneck(seconds, lanes)
     assert found.stage == stage
     assert words in found.advice
     assert 0 < found.share <= 1
@@ -32,11 +32,11 @@ def test_the_slowest_lane_is_named_and_what_to_change(seconds, lanes, stage, wor
 def test_processes_side_by_side_share_their_seconds():
     """Forty seconds of loading in eight processes are five; ten of encoding are the bottleneck then."""
     seconds = {"decode": 20.0, "augment": 20.0, "encode": 10.0}
-    assert find_bottleneck(seconds, Lanes(loaders=8), cores=8).stage == "encode"
-    assert find_bottleneck(seconds, Lanes(loaders=2), cores=8).stage in ("decode", "augment")
-    assert find_bottleneck(seconds, Lanes(loaders=8, encoders=4), cores=8).stage in ("decode", "augment")
+    assert find_bottleneck(seconds, Lanes(cores=8, loaders=8)).stage == "encode"
+    assert find_bottleneck(seconds, Lanes(cores=8, loaders=2)).stage in ("decode", "augment")
+    assert find_bottleneck(seconds, Lanes(cores=8, loaders=8, encoders=4)).stage in ("decode", "augment")
 
 
 def test_nothing_was_done():
-    assert find_bottleneck({}, Lanes()) is None
-    assert find_bottleneck({"write": 0.0}, Lanes(loaders=3)) is None
+    assert find_bottleneck({}, Lanes(cores=8)) is None
+    assert find_bottleneck({"write": 0.0}, Lanes(cores=8, loaders=3)) is None

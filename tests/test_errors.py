@@ -1,0 +1,44 @@
+"""Errors on their way to another process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from featstore.errors import DataError, ImageError, portable
+
+
+class Stubborn(Exception):  # noqa: N818 - only for here
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def raised(error: Exception) -> Exception:
+    def deep(depth: int) -> None:
+        if depth:
+            deep(depth - 1)
+        try:
+            raise KeyError("the cause")
+        except KeyError as cause:
+            raise error from cause
+
+    with pytest.raises(type(error)) as caught:
+        deep(500)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("x.png", expected="y", remedy="z."), OSError(2, "No such file"), ValueError("é")]
+)
+def test_it_arrives_as_it_was_without_its_frames(error):
+    sent = portable(raised(error))
+    assert sent.__traceback__ is sent.__cause__ is sent.__context__ is None
+    arrived = pickle.loads(pickle.dumps(sent))  # noqa: S301
+    assert (type(arrived), str(arrived)) == (type(error), str(error))
+
+
+@pytest.mark.parametrize("error", [ImageError("x.png", reason="unreadable"), Stubborn(1, 2), ValueError(lambda: 0)])
+def test_one_that_cannot_be_built_again_arrives_in_words(error):
+    arrived = pickle.loads(pickle.dumps(portable(raised(error))))  # noqa: S301
+    assert str(arrived).startswith(type(error).__name__)
