@@ -25,6 +25,7 @@ def as_dict(store: Path, info: dict[str, Any], result: Extraction) -> dict[str, 
         "images": result.images,
         "rejected": result.rejected,
         "fallbacks": result.fallbacks,
+        "incomplete": result.incomplete,
         "absent": result.absent,
         "blobs": result.blobs,
         "embeddings": info["embeddings"],
@@ -54,7 +55,8 @@ def lines(store: Path, info: dict[str, Any], result: Extraction) -> list[str]:
 
 def unusable(result: Extraction) -> str:
     """Count the images that can't be used, and say why; those that are contaminated are left out on purpose."""
-    bad = [row["reason"] for row in result.rejected if not row["reason"].startswith("contaminated_")]
+    rows = [*result.rejected, *result.incomplete]
+    bad = [row["reason"] for row in rows if not row["reason"].startswith("contaminated_")]
     return f"{counted(len(bad), 'image')} ({', '.join(sorted(set(bad)))})" if bad else ""
 
 
@@ -69,6 +71,7 @@ def warn_of_images(store: Path, result: Extraction) -> None:
         found = f"{counted(len(result.absent), 'image')} in {store} no longer in the data ({names})"
         warn(f"{found}: they stay in use; a store made anew is without them")
     _warn_of_rows(result.rejected, "left out")
+    _warn_of_rows(result.incomplete, "not finished; the same command tries again")
     _warn_of_rows(result.fallbacks, "cropped without a usable mask")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,7 +75,7 @@ def cut_crop(image: NDArray[np.uint8], blobs: Blobs, blob: Blob, settings: CropS
     crop = np.empty((side, side, 3), dtype=np.uint8)
     crop[:] = fill_colour(settings.fill)
     window = crop[top : top + y1 - y0, left : left + x1 - x0]
-    np.copyto(window, image[y0:y1, x0:x1], where=blobs.tissue[y0:y1, x0:x1, np.newaxis])
+    cv2.copyTo(image[y0:y1, x0:x1], blobs.tissue[y0:y1, x0:x1].view(np.uint8), window)
     return crop
 
 

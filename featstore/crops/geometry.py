@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -147,7 +147,7 @@ def _back(draws: Draws, size_px: int, working_px: int) -> NDArray[np.float64]:
     return np.array([[across * cosine, -across * sine, centre], [down * sine, down * cosine, centre]])
 
 
-@cache
+@lru_cache(maxsize=2)
 def _grid(size_px: int) -> NDArray[np.float32]:
     """Return the place of each pixel about the centre, along x and y."""
     steps = np.arange(size_px, dtype=np.float32) - np.float32((size_px - 1) / 2)

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """The mask is of another size than the image."""
     NO_BLOB = "no_blob"
     """Neither in the mask nor on the image is there anything to crop."""
+    FAILED = "failed"
+    """Something went wrong with it on the way to its embeddings; the next run tries again."""
     NO_LABEL = "no_label"
     """A training image without a label."""
     LABEL_CONFLICT = "label_conflict"

@@ -1,7 +1,7 @@
 """Crops to embeddings: frozen models by name, and ``stain-texture``, the built-in one that needs no weights."""
 
 from featstore.encoders.base import Encoder
-from featstore.encoders.device import use_threads
+from featstore.encoders.device import limit_threads, use_threads
 from featstore.encoders.examine import examine
 from featstore.encoders.huggingface import HuggingFaceEncoder, own_devices
 from featstore.encoders.queue import EncodeQueue, encode_queue
@@ -24,6 +24,7 @@ __all__ = [
     "encoder_names",
     "encoder_state",
     "examine",
+    "limit_threads",
     "load_encoder",
     "own_devices",
     "use_threads",

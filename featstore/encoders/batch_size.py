@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
+
+from joblib import cpu_count
 
 from featstore.encoders.base import require
 from featstore.encoders.device import free_memory, is_out_of_memory
@@ -79,5 +80,5 @@ def usual_batch_size(device: str) -> int:
     """Tell a batch size that suits a CPU (a crop for each core, 8 to 64) or MPS, where trying would take too long."""
     if device == "mps":
         return _USUAL_MPS
-    cores = os.cpu_count() or 1
+    cores = int(cpu_count())
     return max(_USUAL_CPU, min(64, 1 << (cores - 1).bit_length()))

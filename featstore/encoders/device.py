@@ -12,9 +12,9 @@ __all__ = [
     "PRECISIONS",
     "free_memory",
     "is_out_of_memory",
+    "limit_threads",
     "require_known",
     "resolve_device",
-    "resolve_precision",
     "usable_devices",
     "use_threads",
 ]
@@ -54,21 +54,6 @@ def resolve_device(wanted: str) -> str:
     return device
 
 
-def resolve_precision(wanted: str, device: str) -> str:
-    """Turn ``auto`` into float16 on CUDA and float32 elsewhere.
-
-    Raises
-    ------
-    SettingError
-        If the precision is unknown.
-    """
-    if wanted == "auto":
-        return "float16" if device.startswith("cuda") else "float32"
-    if wanted not in PRECISIONS:
-        raise SettingError(f"precision is {wanted!r}", expected="auto, " + ", ".join(PRECISIONS))
-    return wanted
-
-
 def require_known(device: str, precision: str) -> None:
     """Refuse words that name no device or precision anywhere; whether they are to be had here shows later.
 
@@ -86,6 +71,12 @@ def use_threads(count: int) -> None:
     """Have torch compute on so many cores in this process."""
     torch: Any = require("torch")
     torch.set_num_threads(count)
+
+
+def limit_threads(most: int) -> None:
+    """Have torch compute on no more cores than that: by itself it does not know of a container's share."""
+    torch: Any = require("torch")
+    torch.set_num_threads(min(most, torch.get_num_threads()))
 
 
 def free_memory() -> None:

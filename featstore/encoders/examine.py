@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from featstore.encoders.device import resolve_precision, usable_devices
+from featstore.encoders.device import usable_devices
 from featstore.encoders.registry import encoder_names, encoder_state
 from featstore.errors import MissingExtraError
 
@@ -28,7 +28,7 @@ def examine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": [
-            {"device": device, "name": name, "precision": resolve_precision("auto", device)}
+            {"device": device, "name": name, "precision": "float32" if device == "mps" else "by trial"}
             for device, name in usable_devices()
         ],
         "encoders": [{"encoder": name, "state": _state(name)} for name in encoder_names()],

@@ -106,9 +106,17 @@ def choose_near_half(embed: Embed) -> Choice:
     float16 has eight times the resolution of bfloat16, but overflows above 65,504, as activations of some models do.
     """
     whole = embed("float32")
-    cosines = {half: least_cosine(embed(half), whole) for half in ("float16", "bfloat16")}
+    cosines = {half: _tried(embed, half, whole) for half in ("float16", "bfloat16")}
     best = max(cosines, key=lambda half: cosines[half])
     return Choice(best if cosines[best] >= LEAST_COSINE else "float32", _told(cosines))
+
+
+def _tried(embed: Embed, half: str, whole: Floats) -> float:
+    """Tell the least cosine; -1 where the device can't compute in this precision at all."""
+    try:
+        return least_cosine(embed(half), whole)
+    except RuntimeError:
+        return -1.0
 
 
 def choose_fast_half(embed: Embed, clock: Callable[[], float] = perf_counter) -> Choice:

@@ -121,7 +121,7 @@ def load_encoder(
     """
     require_known(device, precision)
     if name == _BUILT_IN:
-        return _load_built_in(weights, revision, device, precision)
+        return _load_built_in(weights, revision, device, precision, compiled)
     found = _find(name, local=weights is not None)
     if weights is not None and revision is not None:
         raise SettingError(
@@ -141,10 +141,13 @@ def load_encoder(
     )
 
 
-def _load_built_in(weights: Path | str | None, revision: str | None, device: str, precision: str) -> StainTexture:
-    if weights is not None or revision is not None or device not in ("auto", "cpu"):
+def _load_built_in(
+    weights: Path | str | None, revision: str | None, device: str, precision: str, compiled: bool
+) -> StainTexture:
+    if weights is not None or revision is not None or device not in ("auto", "cpu") or compiled:
         raise SettingError(
-            f"{_BUILT_IN} has no weights and no revisions, and computes on the CPU", remedy="Leave those options out."
+            f"{_BUILT_IN} has no weights, no revisions and nothing to compile, and computes on the CPU",
+            remedy="Leave those options out.",
         )
     if precision not in ("auto", "float32"):
         raise SettingError(f"{_BUILT_IN} computes in float32, not in {precision}", remedy="Leave --precision out.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,18 @@ class RunningModel:
         """
         torch = require("torch")
         colours = pixels.to(self.device).permute(0, 3, 1, 2).to(torch.float32) / 255
+        mean, std = self._numbers
+        return ((colours - mean) / std).to(getattr(torch, self.precision))
+
+    @cached_property
+    def _numbers(self) -> tuple[Any, Any]:
+        """Mean and deviation, on the device once: a copy with each batch would wait for the batch before."""
+        torch = require("torch")
         mean, std = (
             torch.tensor(values, device=self.device).view(1, 3, 1, 1)
             for values in (self.processor.mean, self.processor.std)
         )
-        return ((colours - mean) / std).to(getattr(torch, self.precision))
+        return mean, std
 
     def embed(self, pixels: Any) -> Any:
         """Embed a uint8 tensor (n, size, size, 3): float32 (n, dim), on the device, which may still be computing."""
@@ -116,7 +124,7 @@ def start_model(
     dim = check_tokens(name, running.model, running.normalise(grey))
     where = there if there == "cpu" else f"{there} ({dict(usable_devices())[there]})"
     how = {"device": where, "precision": choice.precision, **choice.how}
-    how |= {"torch": torch.__version__, "transformers": transformers.__version__}
+    how |= {"torch": torch.__version__, "transformers": transformers.__version__, "opencv": require("cv2").__version__}
     if compiled:
         how |= {"compiled": "torch.compile"}
         _compile(running, grey)

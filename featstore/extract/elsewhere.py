@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from featstore.dataset.opencv import opencv
-from featstore.errors import DataError, portable
+from featstore.errors import DataError, EncoderError, FeatstoreError, portable
 from featstore.extract.loader import Loaded
 from featstore.extract.plan import ImageJob
 from featstore.extract.stages import Lanes
@@ -61,14 +61,23 @@ class _Held:
             self.drop()
             opencv().setNumThreads(1)  # the cores are taken by others of its kind
             station = Station(setup, cores=cores)
-            station.__enter__()
+            try:
+                station.__enter__()
+            except FeatstoreError:
+                raise
+            except Exception as error:
+                found = f"the encoder can't start on {platform.node()} ({type(error).__name__}: {error})"
+                raise EncoderError(found, remedy="Free its device, or go on without this machine.") from error
             self.run, self.name, self.station = run, uuid.uuid4().hex, station
         return self.station
 
     def tidy(self) -> None:
-        """End the station of a run that is over."""
-        if self.run == self.over:
-            self.drop()
+        """End the station of a run that is over, unless it is at work: then it is ended afterwards."""
+        if self.run == self.over and self.lock.acquire(blocking=False):
+            try:
+                self.drop()
+            finally:
+                self.lock.release()
 
     def drop(self) -> None:
         """End the station, if there is one."""
@@ -99,16 +108,19 @@ def embed_parcel(run: str, setup: Setup, jobs: Sequence[ImageJob], cores: int) -
     Raises
     ------
     DataError
-        If a file is not there: which is no fault of the file, but of the machine.
+        If a folder is not there: which is no fault of the files, but of the machine.
     """
-    _require_files(jobs)
-    with _held.lock:
-        try:
-            return _embed(run, setup, jobs, cores)
-        except Exception as error:  # noqa: BLE001 - raised below, as far as it can be sent
-            failure = portable(error)
-        _held.drop()
-    raise failure
+    _require_folders(jobs)
+    try:
+        with _held.lock:
+            try:
+                return _embed(run, setup, jobs, cores)
+            except Exception as error:  # noqa: BLE001 - raised below, as far as it can be sent
+                failure = portable(error)
+            _held.drop()
+        raise failure
+    finally:
+        _held.tidy()
 
 
 def _embed(run: str, setup: Setup, jobs: Sequence[ImageJob], cores: int) -> Parcel:
@@ -119,27 +131,21 @@ def _embed(run: str, setup: Setup, jobs: Sequence[ImageJob], cores: int) -> Parc
     station.embed(jobs, images.append, lambda: None)
     seconds = {stage: spent - before.get(stage, 0.0) for stage, spent in station.seconds.items()}
     took_s = time.perf_counter() - started
-    parcel = Parcel(images, dict(station.how), seconds, took_s, station.lanes, _held.name)
-    _held.tidy()
-    return parcel
+    return Parcel(images, dict(station.how), seconds, took_s, station.lanes, _held.name)
 
 
 def forget(run: str) -> None:
     """End the station of a run: now, or as soon as the parcel is done that it is at."""
     _held.over = run
-    if _held.lock.acquire(blocking=False):
-        try:
-            _held.tidy()
-        finally:
-            _held.lock.release()
+    _held.tidy()
 
 
-def _require_files(jobs: Sequence[ImageJob]) -> None:
+def _require_folders(jobs: Sequence[ImageJob]) -> None:
     for job in jobs:
         for path in (job.record.path, job.record.mask_path):
-            if path is not None and not path.exists():
+            if path is not None and not path.parent.is_dir():
                 raise DataError(
-                    f"{path} is not there on {platform.node()}",
+                    f"the folder of {path} is not there on {platform.node()}",
                     expected="the same files under the same path on every machine",
                     remedy="Put the data on a file system that all machines share.",
                 )

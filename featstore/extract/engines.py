@@ -35,6 +35,9 @@ __all__ = ["on_dask", "on_devices", "on_this_machine"]
 _ASK_S = 2.0
 """How often to ask a cluster for its workers."""
 
+_SAME = ("numpy", "opencv-python-headless")
+"""What has a say in the bits of a pixel."""
+
 _RETRIES = 2
 """How often Dask does a parcel again that failed."""
 
@@ -99,8 +102,8 @@ def on_dask(address: str, setup: Setup) -> Iterator[Engine]:
         As `featstore.cluster.connect` does.
     """
     run = uuid.uuid4().hex
-    with connect(address) as client:
-        workers, ours = _Workers(client), versions_of(())
+    with connect(address, same=_SAME) as client:
+        workers, ours = _Workers(client), versions_of(_SAME)
         wanted = {} if setup.encoder.in_worker else workers.resources
         executor = client.get_executor(pure=False, retries=_RETRIES, **({"resources": wanted} if wanted else {}))
 
@@ -154,7 +157,7 @@ def _embed_on_worker(
     from distributed import get_worker
 
     worker = get_worker()
-    check_worker(worker.address, versions_of(()), ours)  # it may have come later than the others
+    check_worker(worker.address, versions_of(_SAME), ours)  # it may have come later than the others
     threads = worker.state.nthreads
     share = int(cpu_count()) // by_host.get(_host(worker.address), 1)
     if not setup.encoder.in_worker:

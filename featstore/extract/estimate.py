@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featstore.crops import find_blobs
-from featstore.dataset import Dataset, read_image, read_mask
+from featstore.dataset import Dataset
 from featstore.encoders import Encoder
-from featstore.errors import ImageError
 from featstore.extract.interrupts import Interrupts
-from featstore.extract.loader import Loaded
+from featstore.extract.loader import Loaded, Loader
 from featstore.extract.plan import ImageJob, Repeats, Shard, plan_extraction
 from featstore.extract.sink import EmbeddingSink
 from featstore.extract.station import Engine, Setup, Station
-from featstore.recipe import CropSettings, Recipe
+from featstore.recipe import Recipe
 
 __all__ = ["Estimate", "estimate"]
 
@@ -100,12 +98,10 @@ def estimate(
         plan = plan_extraction(records, sink, repeats, interrupts.check)
         jobs = list(plan.jobs)
         sample = [jobs[place] for place in np.unique(np.linspace(0, len(jobs) - 1, SAMPLE).astype(int))] if jobs else []
-        blobs = [_count_blobs(job, recipe.crops, interrupts.check) for job in sample]
+        loader = Loader(recipe, encoder)
+        blobs = [_count_blobs(loader, job, interrupts.check) for job in sample]
         rate, start_s = _warm_up(setup, engine, sample, interrupts.check) if sum(blobs) else (0.0, 0.0)
-    missing = [
-        sum((blob, repeat) not in job.stored for blob in range(count) for repeat in job.repeats)
-        for job, count in zip(sample, blobs, strict=True)
-    ]
+    missing = [sum(len(job.missing(blob)) for blob in range(count)) for job, count in zip(sample, blobs, strict=True)]
     scale = len(jobs) / max(1, len(sample))
     to_compute = round(scale * sum(missing))
     done = [(record.image, known) for record, _ in plan.settled if (known := sink.images.get(record.image))]
@@ -123,16 +119,12 @@ def estimate(
     )
 
 
-def _count_blobs(job: ImageJob, crops: CropSettings, check: Callable[[], None]) -> int:
+def _count_blobs(loader: Loader, job: ImageJob, check: Callable[[], None]) -> int:
     """Count the blobs of an image; one that can't be used has none."""
     check()
-    record = job.record
-    try:
-        image = read_image(record.path)
-        mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
-        return len(find_blobs(image, mask, crops).blobs)
-    except ImageError:
-        return 0
+    image = Loaded(job)
+    loader.look(image)
+    return len(image.boxes)
 
 
 def _warm_up(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self.noted:
+            os.write(2, b"\nInterrupted: ends at the next safe moment.\n")
         self.noted = True
 
 

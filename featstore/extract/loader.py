@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
-from featstore.dataset import colour_shares, contamination, contamination_note, read_image, read_mask
+from featstore.crops import Blobs, Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
+from featstore.dataset import Reason, colour_shares, contamination, contamination_note, read_image, read_mask
 from featstore.encoders import Encoder
-from featstore.errors import ImageError
+from featstore.errors import FeatstoreError, ImageError
 from featstore.extract.plan import ImageJob, note_without_folders
 from featstore.recipe import Recipe
 
@@ -58,6 +58,12 @@ class Loaded:
     is_loaded: bool = False
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
+    def fail(self, error: Exception) -> None:
+        """Note why an image can't be used, or what went wrong with it."""
+        self.reason = str(error.reason if isinstance(error, ImageError) else Reason.FAILED)
+        said = str(error) if isinstance(error, FeatstoreError) else f"{type(error).__name__}: {error}"
+        self.note = note_without_folders(said, self.job.record)
+
 
 class Loader:
     """Reads, segments, crops and augments; encodes too where the encoder is of the light kind.
@@ -90,12 +96,19 @@ class Loader:
         """
         try:
             yield from self._load(loaded)
-        except ImageError as error:
-            loaded.reason = str(error.reason)
-            loaded.note = note_without_folders(str(error), loaded.job.record)
+        except Exception as error:  # noqa: BLE001 - one image must not end the run of all others
+            loaded.fail(error)
 
-    def _load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:
-        job, record = loaded.job, loaded.job.record
+    def look(self, loaded: Loaded) -> None:
+        """Find the blobs of an image, and whether it is left out, without making crops."""
+        try:
+            self._open(loaded)
+        except Exception as error:  # noqa: BLE001 - as in `load`
+            loaded.fail(error)
+
+    def _open(self, loaded: Loaded) -> tuple[Pixels, Blobs] | None:
+        """Read and segment an image; None where it is contaminated and meant for training."""
+        record = loaded.job.record
         with _timed(loaded, "decode"):
             image = read_image(record.path)
             mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
@@ -105,11 +118,18 @@ class Loader:
         loaded.artefact = str(contamination(shares) or "")
         loaded.source = str(blobs.source)
         loaded.note = "; ".join(text for text in (_NOTES[blobs.source], contamination_note(shares)) if text)
-        if loaded.artefact and job.split == "train":
-            return
+        if loaded.artefact and loaded.job.split == "train":
+            return None
         loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
+        return image, blobs
+
+    def _load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:
+        opened = self._open(loaded)
+        if opened is None:
+            return
+        image, blobs = opened
         for blob in blobs.blobs:
-            missing = [repeat for repeat in job.repeats if (blob.index, repeat) not in job.stored]
+            missing = loaded.job.missing(blob.index)
             if missing:
                 with _timed(loaded, "augment"):
                     clean = cut_crop(image, blobs, blob, self.recipe.crops)
@@ -127,13 +147,11 @@ class Loader:
                     draws = self._draws(loaded.job, blob, repeat)
                     crop = augment(working, draws, self.recipe.crops.fill, side_px=len(clean), size_px=size_px)
                 prepared = self.prepare(crop)
-            loaded.keys.append((blob, repeat))
-            if self.encode is None:
-                yield prepared
-            else:
+            if self.encode is not None:
                 with _timed(loaded, "encode"):
-                    (embedding,) = self.encode([prepared])
-                yield embedding
+                    (prepared,) = self.encode([prepared])
+            loaded.keys.append((blob, repeat))
+            yield prepared
 
     def _draws(self, job: ImageJob, blob: int, repeat: int) -> Draws:
         settings, seed = self.recipe.augmentation, self.recipe.seed

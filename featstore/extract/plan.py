@@ -89,6 +89,10 @@ class ImageJob:
     repeats: tuple[int, ...]
     stored: frozenset[tuple[int, int]]
 
+    def missing(self, blob: int) -> list[int]:
+        """List the repeats of a blob that are not stored yet."""
+        return [repeat for repeat in self.repeats if (blob, repeat) not in self.stored]
+
 
 @dataclass(frozen=True)
 class ExtractionPlan:
@@ -171,6 +175,8 @@ def split_in_force(record: ImageRecord, known: Known | None) -> str:
 
 
 def _done(image: str, split: str, known: Known, sink: EmbeddingSink, repeats: Repeats) -> bool:
+    if known.reason == Reason.FAILED:
+        return False
     if known.reason or (known.artefact and split == "train"):
         return True
     wanted = {(blob, repeat) for blob in range(known.blobs) for repeat in repeats.wanted(split)}

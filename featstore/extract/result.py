@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from featstore.dataset import Dataset, ImageRecord
 from featstore.extract.sink import Known
-from featstore.extract.stages import Bottleneck
+from featstore.extract.stages import STAGES, Bottleneck
 
 __all__ = ["Extraction", "Progress", "summarise"]
 
@@ -34,6 +34,8 @@ class Extraction:
         ``image``, ``reason`` and ``note`` of every image that has none.
     fallbacks : list of dict
         ``image``, ``source`` and ``note`` where blobs did not come from the mask.
+    incomplete : list of dict
+        ``image``, ``reason`` and ``note`` of images that have embeddings, and of which others failed in this run.
     absent : list of str
         Images in the store that the data no longer hold; they stay.
     replaced : int
@@ -54,12 +56,13 @@ class Extraction:
     images: int = 0
     rejected: list[dict[str, str]] = field(default_factory=list)
     fallbacks: list[dict[str, str]] = field(default_factory=list)
+    incomplete: list[dict[str, str]] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     replaced: int = 0
     blobs: int = 0
     computed: int = 0
     seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bottleneck: Bottleneck | None = None
     how: dict[str, str] = field(default_factory=dict)
 

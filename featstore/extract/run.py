@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featstore.dataset import Dataset
+from featstore.dataset import Dataset, Reason
 from featstore.encoders import Encoder
 from featstore.errors import DataError
 from featstore.extract.interrupts import Interrupts
@@ -115,31 +115,39 @@ class _Storing(Writing):
             super().__exit__(*raised)
         finally:
             if self._done:  # a run that did nothing leaves no store behind
-                self._sink.commit()
+                start = time.perf_counter()
+                self._commit()
+                self.seconds += time.perf_counter() - start
             result, engine = self._result, self._engine
             result.how = dict(engine.how)
-            result.stages = {**engine.seconds, "write": self.seconds}
+            result.stages = {**result.stages, **engine.seconds, "write": self.seconds}
             result.bottleneck = find_bottleneck(result.stages, engine.lanes)
+
+    def _commit(self) -> None:
+        self._sink.commit()
+        self._committed_at = time.perf_counter()
 
     def _store(self, loaded: Loaded) -> None:
         job, record = loaded.job, loaded.job.record
         self._sink.how = {**self._recorded, **self._engine.how}
+        self._done += 1
+        if loaded.reason == Reason.FAILED and job.stored:
+            self._result.incomplete.append({"image": record.image, "reason": loaded.reason, "note": loaded.note})
+            return
         known = self._sink.images.get(record.image)
         if known and known.identity[0] and known.identity != (job.sha256, job.mask_sha256):
             self._result.replaced += 1
         facts: dict[str, Any] = {**record_facts(record), "sha256": job.sha256, "mask_sha256": job.mask_sha256}
         facts.update(reason=loaded.reason, note=loaded.note, artefact=loaded.artefact)
         facts.update(source=loaded.source, blobs=len(loaded.boxes))
-        if loaded.keys:
+        if loaded.keys and not loaded.reason:
             blobs, repeats = zip(*loaded.keys, strict=True)
             self._sink.add(record.image, blobs, repeats, np.stack(loaded.encoded), facts=facts, boxes=loaded.boxes)
         else:
             self._sink.register(record.image, **facts)
-        self._result.computed += len(loaded.keys)
-        self._done += 1
+        self._result.computed += 0 if loaded.reason else len(loaded.keys)
         if time.perf_counter() - self._committed_at > COMMIT_SECONDS:
-            self._sink.commit()
-            self._committed_at = time.perf_counter()
+            self._commit()
         self._progress(Progress(self._done, self._total, self._result.computed))
 
 

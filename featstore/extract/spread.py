@@ -11,6 +11,7 @@ from typing import Any
 
 from featstore.errors import FeatstoreError
 from featstore.extract.elsewhere import Parcel
+from featstore.extract.loader import Loaded
 from featstore.extract.plan import ImageJob
 from featstore.extract.stages import Lanes
 from featstore.extract.station import Check, Finished
@@ -23,14 +24,17 @@ PARCEL_S = 10.0
 _AHEAD = 2
 """Parcels for each station: the one at work, and the next."""
 
+_TRIES = 2
+"""How often an image may fail, whoever it is with."""
+
 _LOOK_UP_S = 0.2
 
 
 class Spread:
     """The engine over other processes, here or on a cluster.
 
-    A parcel that fails is given out again, each of its images alone. Those that fail alone as well are named at the
-    end, when all others are done.
+    A parcel that fails is given out again, each of its images alone and after all others. An image that fails the
+    second time is set apart as failed.
 
     Parameters
     ----------
@@ -44,10 +48,9 @@ class Spread:
         self._submit, self._stations = submit, stations
         self._seconds: Counter[str] = Counter()
         self._lanes: dict[str, Lanes] = {}
-        self._how: dict[str, set[str]] = {}
+        self._how: dict[str, frozenset[str]] = {}
         self._waiting: deque[ImageJob] = deque()
-        self._alone: set[str] = set()
-        self._failed: list[tuple[str, Exception]] = []
+        self._failures: Counter[str] = Counter()
         self._images_per_s = 0.0
 
     @property
@@ -73,7 +76,7 @@ class Spread:
         Raises
         ------
         FeatstoreError
-            If stations can't go on, or images failed; all others are finished then.
+            If stations can't go on.
         """
         self._waiting = deque(jobs)
         under_way: dict[Future[Parcel], list[ImageJob]] = {}
@@ -85,22 +88,15 @@ class Spread:
             done, _ = wait(under_way, timeout=_LOOK_UP_S, return_when=FIRST_COMPLETED)
             for future in done:
                 self._receive(future, under_way.pop(future), finished)
-        if self._failed:
-            image, error = self._failed[0]
-            said = f"the first {image} ({type(error).__name__}: {error})"
-            raise FeatstoreError(
-                f"{len(self._failed)} of the images failed, also alone, {said}",
-                remedy="All others are stored. The same command, run on one machine, shows what is wrong with it.",
-            )
 
     def _next_parcel(self) -> list[ImageJob]:
         """Take as many images as are `PARCEL_S` of work, fewer towards the end, so that all stations end together."""
-        if self._waiting[0].record.image in self._alone:
+        if self._failures[self._waiting[0].record.image]:
             return [self._waiting.popleft()]
         fair = len(self._waiting) // (_AHEAD * max(1, self._stations()))
         count = max(1, min(round(PARCEL_S * self._images_per_s), fair))
         parcel: list[ImageJob] = []
-        while self._waiting and len(parcel) < count and self._waiting[0].record.image not in self._alone:
+        while self._waiting and len(parcel) < count and not self._failures[self._waiting[0].record.image]:
             parcel.append(self._waiting.popleft())
         return parcel
 
@@ -114,20 +110,27 @@ class Spread:
             ) from error
         except (CancelledError, FeatstoreError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a machine met with; raised at the end
-            if len(jobs) > 1:
-                self._alone.update(job.record.image for job in jobs)
-                self._waiting.extend(jobs)
-            else:
-                self._failed.append((jobs[0].record.image, error))
+        except Exception as error:  # noqa: BLE001 - whatever a machine met with
+            for job in jobs:
+                self._retry(job, error, finished)
             return
         self._note(parcel)
         for image in parcel.images:
             finished(image)
+
+    def _retry(self, job: ImageJob, error: Exception, finished: Finished) -> None:
+        self._failures[job.record.image] += 1
+        if self._failures[job.record.image] < _TRIES:
+            self._waiting.append(job)
+            return
+        image = Loaded(job, is_loaded=True)
+        image.fail(error)
+        finished(image)
 
     def _note(self, parcel: Parcel) -> None:
         self._images_per_s = len(parcel.images) / max(parcel.took_s, 1e-3)
         self._seconds.update(parcel.seconds)
         self._lanes[parcel.station] = parcel.lanes
         for name, value in parcel.how.items():
-            self._how.setdefault(name, set()).add(str(value))
+            # Made anew, because the thread that writes may be reading.
+            self._how = {**self._how, name: self._how.get(name, frozenset()) | {str(value)}}

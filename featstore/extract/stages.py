@@ -84,12 +84,14 @@ def find_bottleneck(seconds: Mapping[str, float], lanes: Lanes) -> Bottleneck | 
 
 def _lanes(seconds: Mapping[str, float], lanes: Lanes) -> dict[str, dict[str, float]]:
     """Tell for each lane the seconds of each of its stages, divided by the processes in it."""
-    stages = {"loading": list(LOADING), "encoding": ["transfer", "encode"], "writing": ["write"]}
+    stages = {"loading": list(LOADING), "transfer": ["transfer"], "encoding": ["encode"], "writing": ["write"]}
     if lanes.light:
-        stages["loading"].append(stages["encoding"].pop())
+        stages["loading"] += stages.pop("encoding")
+    elif lanes.device != "cuda":  # where copies go beside the model
+        stages["encoding"] += stages.pop("transfer")
     if not lanes.loaders:
-        stages["encoding"] += stages.pop("loading")
-    processes = {"loading": lanes.loaders, "encoding": lanes.encoders, "writing": 1}
+        stages["encoding"] = [*stages.pop("loading"), *stages.get("encoding", [])]
+    processes = {"loading": lanes.loaders, "transfer": lanes.encoders, "encoding": lanes.encoders, "writing": 1}
     return {lane: {name: seconds.get(name, 0.0) / processes[lane] for name in stages[lane]} for lane in stages}
 
 
@@ -97,9 +99,11 @@ def _advice(stage: str, lanes: Lanes) -> str:
     if stage == "write":
         return "A faster disk under the store would help."
     if stage == "encode" and not lanes.light:
-        return _ENCODER[lanes.device]
-    if max(lanes.loaders, lanes.encoders) < lanes.cores and (lanes.light or lanes.device != "cpu"):
-        return f"More --workers would help: it had {lanes.loaders}, on {lanes.cores} cores."
+        return _ENCODER.get(lanes.device, _ENCODER["cpu"])
+    spare = lanes.cores if lanes.light else lanes.cores - lanes.encoders
+    if lanes.loaders < spare and (lanes.light or lanes.device != "cpu"):
+        each = lanes.loaders // lanes.encoders
+        return f"More --workers would help: there were {each} for each device, {lanes.cores} cores in all."
     return "More cores would help, or more machines: --shard, --dask."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any, Protocol, Self
 
 from joblib import cpu_count
 
-from featstore.encoders import EncodeQueue, Encoder, encode_queue
+from featstore.encoders import EncodeQueue, Encoder, encode_queue, limit_threads
 from featstore.errors import SettingError
 from featstore.extract.loader import Loaded, Loader
 from featstore.extract.pipeline import make_pipeline
 from featstore.extract.plan import ImageJob
 from featstore.extract.stages import Lanes
+from featstore.extract.worker import SLOTS
 from featstore.extract.workers import Workers, load_here
 from featstore.recipe import Recipe
 
@@ -98,10 +100,11 @@ class Station:
         encoder = self._setup.encoder
         encoder.start()
         if not encoder.in_worker:
+            if self._device == "cpu":
+                limit_threads(self._cores)
             self._queue = encode_queue(encoder, self._setup.batch_size)
         if count := self._loaders():
-            patient = not encoder.in_worker and encoder.how.get("device") == "cpu"
-            self._workers = Workers(self._loader, count, patient=patient)
+            self._workers = Workers(self._loader, count, slots=1 if self._device == "cpu" else SLOTS)
         return self
 
     def __exit__(
@@ -130,7 +133,7 @@ class Station:
         return Lanes(
             loaders=self._workers.count if self._workers else 0,
             light=encoder.in_worker,
-            device=str(self.how.get("device", "cpu")).partition(":")[0],
+            device=self._device,
             cores=self._cores,
         )
 
@@ -150,12 +153,15 @@ class Station:
         pipeline.flush()
         self._seconds.update(pipeline.seconds)
 
+    @property
+    def _device(self) -> str:
+        """The kind of device: cpu, cuda or mps."""
+        return re.split(r"\W", str(self.how.get("device", "cpu")))[0]
+
     def _loaders(self) -> int:
-        """Choose how many processes load: all cores for a light encoder; for a GPU one core less, which feeds it."""
+        """Choose how many processes load: as many as cores on a CPU; for a GPU one less, whose core feeds it."""
         if self._setup.workers is not None:
             return self._setup.workers
-        if self._setup.encoder.in_worker:
+        if self._device == "cpu":
             return self._cores if self._cores > 1 else 0
-        if self._setup.encoder.how.get("device") == "cpu":
-            return 1
         return max(1, min(self._cores - 1, _MOST_LOADERS))

@@ -29,9 +29,6 @@ SLOTS = 128
 _GROUP = 8
 """Crops that one message tells of."""
 
-_NICENESS = 10
-"""How much a patient worker gives way."""
-
 
 class OtherSideGone(Exception):  # noqa: N818 - not an error where it is expected
     """The process at the other end of a line has ended."""
@@ -67,10 +64,13 @@ class Ring:
     context : SpawnContext
     side_px : int
         Side of a crop.
+    slots : int
+        Crops that it has room for.
     """
 
-    def __init__(self, context: SpawnContext, side_px: int) -> None:
-        self._memory = context.RawArray("B", SLOTS * side_px * side_px * 3)
+    def __init__(self, context: SpawnContext, side_px: int, slots: int = SLOTS) -> None:
+        self.slots = slots
+        self._memory = context.RawArray("B", slots * side_px * side_px * 3)
         self._side, self._place = side_px, 0
 
     def write(self, crop: NDArray[np.uint8]) -> None:
@@ -83,13 +83,13 @@ class Ring:
             yield self._next()
 
     def _next(self) -> NDArray[np.uint8]:
-        slots = np.frombuffer(self._memory, np.uint8).reshape(SLOTS, self._side, self._side, 3)
-        self._place = (self._place + 1) % SLOTS
+        slots = np.frombuffer(self._memory, np.uint8).reshape(self.slots, self._side, self._side, 3)
+        self._place = (self._place + 1) % self.slots
         slot: NDArray[np.uint8] = slots[self._place]
         return slot
 
 
-def work(loader: Loader, pipe: Connection, ring: Ring | None, patient: bool) -> None:
+def work(loader: Loader, pipe: Connection, ring: Ring | None) -> None:
     """Load images until the main process ends, on purpose or because it was killed.
 
     Ctrl-C and SIGTERM are the main process's to handle, and OpenCV takes one thread.
@@ -99,8 +99,6 @@ def work(loader: Loader, pipe: Connection, ring: Ring | None, patient: bool) -> 
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    if patient and hasattr(os, "nice"):
-        os.nice(_NICENESS)
     with suppress(OtherSideGone):
         _Desk(loader, Line(pipe), ring).work()
 
@@ -112,7 +110,7 @@ class _Desk:
         self._loader, self._line, self._ring = loader, line, ring
         self._heard: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._jobs: deque[ImageJob] = deque()
-        self._free = SLOTS
+        self._free = ring.slots if ring else 0
         self._made: list[NDArray[Any]] = []
         self._written = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from featstore.extract.interrupts import interrupts_blocked
 from featstore.extract.loader import Loaded, Loader
 from featstore.extract.pipeline import Pipeline
 from featstore.extract.plan import ImageJob
-from featstore.extract.worker import Line, OtherSideGone, Ring, work
+from featstore.extract.worker import SLOTS, Line, OtherSideGone, Ring, work
 
 __all__ = ["Workers", "load_here"]
 
@@ -25,6 +25,9 @@ _AHEAD = 2
 
 _LOOK_UP_S = 0.2
 
+_DEATHS, _MOST_DEADLY = 2, 3
+"""Workers that may die at an image before it is set apart, and images that may be set apart."""
+
 
 def load_here(loader: Loader, jobs: Iterable[ImageJob], pipeline: Pipeline, check: Callable[[], None]) -> None:
     """Load images in this process."""
@@ -32,6 +35,7 @@ def load_here(loader: Loader, jobs: Iterable[ImageJob], pipeline: Pipeline, chec
         check()
         image = Loaded(job)
         for item in loader.load(image):
+            check()
             pipeline.take(image, item)
         pipeline.loaded(image)
 
@@ -49,23 +53,24 @@ class _Worker:
 class Workers:
     """Processes that load images side by side; each is started when there is an image for it.
 
-    A worker that dies is replaced and its images are given out again, once for each image: one at which two workers
-    die ends the run.
+    A worker that dies is replaced and its images are given out again. An image at which two workers die is set apart as
+    failed; more than three such images end the run.
 
     Parameters
     ----------
     loader : Loader
     count : int
         At most so many.
-    patient : bool
-        Whether the workers give way to the model, which computes on the same cores.
+    slots : int
+        Crops that each may be ahead. Where the model computes on the same cores, 1: loaders and model take turns then,
+        which is faster than that they get in each other's way.
     """
 
-    def __init__(self, loader: Loader, count: int, *, patient: bool = False) -> None:
+    def __init__(self, loader: Loader, count: int, *, slots: int = SLOTS) -> None:
         self.count = count
-        self._loader, self._patient = loader, patient
+        self._loader, self._slots = loader, slots
         self._context = multiprocessing.get_context("spawn")
-        self._died_at: set[str] = set()
+        self._died_at: Counter[str] = Counter()
         self._workers: list[_Worker] = []
 
     def close(self) -> None:
@@ -138,23 +143,33 @@ class Workers:
         """Put a new worker in a dead one's place, and give out its images again, from their first crop on."""
         dead.process.join()
         dead.line.pipe.close()
-        if dead.images:
-            image = dead.images[0].job.record.image
-            if image in self._died_at:
-                raise FeatstoreError(
-                    f"two worker processes were killed at {image}, most often for want of memory",
-                    remedy="What was finished is stored. Run the same command again, with fewer --workers.",
-                )
-            self._died_at.add(image)
+        if dead.images and self._is_deadly(image := dead.images[0]):
+            dead.images.popleft()
+            image = Loaded(image.job, is_loaded=True)
+            image.fail(FeatstoreError("two loader processes were killed at it, most often for want of memory"))
+            self._pipeline.loaded(image)
         self._jobs.extendleft(image.job for image in reversed(dead.images))
         new = self._workers[self._workers.index(dead)] = self._start()
         self._employ(new)
 
+    def _is_deadly(self, image: Loaded) -> bool:
+        """Tell whether it is the second worker that died at an image; too many such images are no coincidence."""
+        name = image.job.record.image
+        self._died_at[name] += 1
+        if self._died_at[name] < _DEATHS:
+            return False
+        if sum(deaths >= _DEATHS for deaths in self._died_at.values()) > _MOST_DEADLY:
+            raise FeatstoreError(
+                f"processes that load images are killed again and again, now at {name}, most often for want of memory",
+                remedy="What was finished is stored. Run the same command again, with fewer --workers.",
+            )
+        return True
+
     def _start(self) -> _Worker:
         here, there = self._context.Pipe()
         side = self._loader.recipe.encoder.input_size_px
-        ring = Ring(self._context, side) if self._loader.encode is None else None
-        arguments = (self._loader, there, ring, self._patient)
+        ring = Ring(self._context, side, self._slots) if self._loader.encode is None else None
+        arguments = (self._loader, there, ring)
         process = self._context.Process(target=work, args=arguments, daemon=True)
         with interrupts_blocked(), _children_allowed():
             process.start()

@@ -20,8 +20,7 @@ from sklearn.pipeline import make_pipeline
 from featstore.cluster import spread_over
 from featstore.errors import FeatstoreError
 from featstore.toolkit import FoldEnsemble, MeanPool
-
-from .conftest import wait_for
+from tests.clusters import wait_for
 
 
 def _shared(client):

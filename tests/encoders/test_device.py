@@ -11,7 +11,6 @@ from featstore.encoders.device import (
     is_out_of_memory,
     require_known,
     resolve_device,
-    resolve_precision,
     usable_devices,
 )
 from featstore.errors import SettingError
@@ -38,14 +37,6 @@ def test_the_best_kind_first(monkeypatch):
 def test_a_device_that_is_not_there_lists_those_that_are(device):
     with pytest.raises(SettingError, match="cpu"):
         resolve_device(device)
-
-
-def test_precision():
-    assert resolve_precision("auto", "cuda:0") == "float16"
-    assert resolve_precision("auto", "cpu") == resolve_precision("auto", "mps") == "float32"
-    assert resolve_precision("bfloat16", "cpu") == "bfloat16"
-    with pytest.raises(SettingError, match="bfloat16"):
-        resolve_precision("half", "cpu")
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:3", "mps"])

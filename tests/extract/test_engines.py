@@ -32,6 +32,21 @@ if loader.read_image.__name__ == "read_image":
 """
 
 
+# A worker that loads this ends at one image.
+DEADLY = """
+import os
+import featstore.extract.loader as loader
+
+def deadly(path, read=loader.read_image):
+    if path.name == "img_0003.png":
+        os._exit(1)
+    return read(path)
+
+if loader.read_image.__name__ == "read_image":
+    loader.read_image = deadly
+"""
+
+
 @pytest.fixture
 def tiny(tiny_dinov2):
     return lambda: load_encoder("tiny", weights=tiny_dinov2, device="cpu", precision="float32")
@@ -47,9 +62,15 @@ def assert_same_store(one, other, atol=0.0):
 def test_two_devices_have_a_process_each(challenge, run, tiny, tmp_path):
     run(challenge, tmp_path / "here.store", train=2, encoder=tiny())
     both = partial(on_devices, devices=["cpu", "cpu"])
-    result = run(challenge, tmp_path / "both.store", train=2, encoder=tiny(), engine=both)
+    seen = set()
+
+    def see(progress):
+        seen.update(child.pid for child in multiprocessing.active_children())
+
+    result = run(challenge, tmp_path / "both.store", train=2, encoder=tiny(), engine=both, progress=see)
     assert_same_store(tmp_path / "both.store", tmp_path / "here.store", atol=1e-5)
     assert result.how["device"] == "cpu"
+    assert len(seen) == 2
     assert multiprocessing.active_children() == []
 
 
@@ -157,16 +178,29 @@ def test_a_worker_killed_half_way(challenge, run, tissue, tmp_path):
     assert result.computed == len(open_store(tmp_path / "here.store"))
 
 
-def test_an_image_that_fails_on_the_cluster_is_named_and_all_others_are_stored(challenge, run, tmp_path):
+def test_an_image_that_fails_on_the_cluster_is_a_row_and_all_others_are_stored(challenge, run, tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
     with run_cluster(tmp_path) as cluster:
         cluster.worker("--preload", tmp_path / "broken.py")
         cluster.ready(1)
-        said = r"1 of the images failed, also alone, the first train_data/img_0003.png \(RecursionError: "
-        with pytest.raises(FeatstoreError, match=said):
-            run(challenge, tmp_path / "s.store", engine=partial(on_dask, cluster.address))
+        result = run(challenge, tmp_path / "s.store", engine=partial(on_dask, cluster.address))
+    (row,) = result.rejected
+    assert (row["image"], row["reason"]) == ("train_data/img_0003.png", "failed")
+    assert "RecursionError" in row["note"]
     assert len(open_store(tmp_path / "s.store")) == 7 * 2
     assert run(challenge, tmp_path / "s.store").computed == 2
+
+
+def test_an_image_that_kills_workers_is_a_row_and_all_others_are_stored(challenge, run, tmp_path):
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    with run_cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as cluster:
+        cluster.worker("--preload", tmp_path / "deadly.py", nanny=True)
+        cluster.ready(1)
+        result = run(challenge, tmp_path / "s.store", engine=partial(on_dask, cluster.address))
+    (row,) = result.rejected
+    assert (row["image"], row["reason"]) == ("train_data/img_0003.png", "failed")
+    assert "KilledWorker" in row["note"]
+    assert len(open_store(tmp_path / "s.store")) == 7 * 2
 
 
 def test_a_scheduler_that_goes_away_half_way(challenge, run, tissue, tmp_path):

@@ -61,7 +61,7 @@ def test_every_image_blob_and_repeat_is_there(challenge, run, tmp_path):
     expected += [(f"train_data/img_{n:04d}.png", b, r) for n in range(6) for b in range(2) for r in range(4)]
     assert [key.item() for key in store.keys] == expected
     assert (result.images, result.blobs, result.computed, result.rejected) == (8, 16, len(expected), [])
-    assert set(result.stages) == {"decode", "segment", "augment", "encode", "write"}
+    assert list(result.stages) == ["decode", "segment", "augment", "transfer", "encode", "write"]
     assert store.images["train_data/img_0003.png"].label == "B"
     assert store.images["test_data/img_0000.png"].split == "test"
     assert store.recipe["encoder"]["name"] == "stain-texture"

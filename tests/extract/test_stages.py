@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
+from featstore.extract import Setup, Station
 from featstore.extract.stages import STAGES, Lanes, find_bottleneck
 
 EVEN = dict.fromkeys(STAGES, 1.0)
@@ -14,6 +17,9 @@ EVEN = dict.fromkeys(STAGES, 1.0)
     [
         ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=8, device="cuda"), "encode", "speed of the encoder"),
         ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=1), "encode", "A GPU would help"),
+        ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=7, device="mps"), "encode", "speed of the encoder"),
+        ({**EVEN, "decode": 99.0}, Lanes(cores=8, loaders=7, device="cuda"), "decode", "More cores"),
+        ({**EVEN, "decode": 99.0}, Lanes(cores=8, encoders=2, loaders=4, device="cuda"), "decode", "were 2 for each"),
         ({**EVEN, "decode": 90.0}, Lanes(cores=8, loaders=2, device="cuda"), "decode", "More --workers"),
         ({**EVEN, "decode": 900.0}, Lanes(cores=8, loaders=8, device="cuda"), "decode", "More cores"),
         ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=8, light=True), "encode", "More cores"),
@@ -40,3 +46,21 @@ def test_processes_side_by_side_share_their_seconds():
 def test_nothing_was_done():
     assert find_bottleneck({}, Lanes(cores=8)) is None
     assert find_bottleneck({"write": 0.0}, Lanes(cores=8, loaders=3)) is None
+
+
+def test_copies_to_a_gpu_go_beside_the_model():
+    seconds = {"decode": 8.0, "transfer": 7.0, "encode": 7.0}
+    assert find_bottleneck(seconds, Lanes(loaders=1, cores=8, device="cuda")).stage == "decode"
+    assert find_bottleneck(seconds, Lanes(loaders=1, cores=8)).stage in ("transfer", "encode")
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"), [("mps (Apple silicon)", "mps"), ("cuda:1 (NVIDIA H100)", "cuda"), ("cpu", "cpu")]
+)
+def test_the_kind_of_device_is_read_from_what_encoders_tell(told, kind, stain_texture):
+    class There:
+        in_worker = False
+        how: ClassVar = {"device": told}
+        prepare = stain_texture.prepare
+
+    assert Station(Setup(None, There())).lanes.device == kind

@@ -41,10 +41,10 @@ def test_a_killed_worker_is_replaced_and_nothing_shows(challenge, run, tissue, t
 
 @dataclass(frozen=True)
 class Deadly:
-    """A light encoder whose process ends at a crop of one size."""
+    """A light encoder whose process ends at a crop of one size, or at any."""
 
     inner: object
-    side: int
+    side: int | None
     in_worker: bool = True
 
     def __getattr__(self, name):
@@ -53,41 +53,77 @@ class Deadly:
         return getattr(self.inner, name)
 
     def encode(self, prepared):
-        if len(prepared[0]) == self.side and multiprocessing.parent_process():
+        if self.side in (None, len(prepared[0])) and multiprocessing.parent_process():
             os.kill(os.getpid(), signal.SIGKILL)
         return self.inner.encode(prepared)
 
 
-def test_an_image_that_kills_two_workers_ends_the_run(challenge, run, stain_texture, tmp_path):
-    """What was finished is stored; which image it was is said."""
-    sides = {}
-    run(challenge, tmp_path / "all.store", progress=lambda _: None)
-    for image, blob, x0, y0, x1, y1 in (
-        (row["image"], row["blob"], *[row[name] for name in ("x0", "y0", "x1", "y1")])
-        for row in open_store(tmp_path / "all.store").blobs
-    ):
-        sides.setdefault(max(x1 - x0, y1 - y0), []).append((image, blob))
-    largest = max(sides)
-    (image, _), *_ = sides[largest]
-    crop_side = largest + 2 * int(0.1 * largest + 0.5)
-    with pytest.raises(FeatstoreError, match=f"two worker processes were killed at {image}.*Run the same command"):
-        run(challenge, tmp_path / "s.store", workers=1, encoder=Deadly(stain_texture, crop_side))
-    assert 0 < len(open_store(tmp_path / "s.store")) < len(open_store(tmp_path / "all.store"))
+def test_an_image_that_kills_its_workers_is_a_row_and_the_rest_is_done(challenge, run, stain_texture, tmp_path):
+    run(challenge, tmp_path / "all.store", train=1)
+    image, side = largest_crop(open_store(tmp_path / "all.store"))
+    deadly = Deadly(stain_texture, side)
+    result = run(challenge, tmp_path / "s.store", train=1, workers=1, encoder=deadly)
+    assert [(row["image"], row["reason"]) for row in result.rejected] == [(image, "failed")]
+    assert "two loader processes were killed" in result.rejected[0]["note"]
+    assert image not in set(open_store(tmp_path / "s.store").keys["image"])
+    again = run(challenge, tmp_path / "s.store", train=1)
+    assert (again.rejected, again.computed) == ([], 4 if image.startswith("train") else 2)
+    store, whole = open_store(tmp_path / "s.store"), open_store(tmp_path / "all.store")
+    np.testing.assert_array_equal(store.embeddings(), whole.embeddings())
 
 
-def test_a_failing_loader_says_what_it_met(challenge, run, stain_texture, tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        run(challenge, tmp_path / "s.store", workers=1, encoder=Failing(stain_texture))
+def largest_crop(store) -> tuple[str, int]:
+    """Tell the image with the largest crop that no other image has, and its side."""
+    sides: dict[int, set[str]] = {}
+    for row in store.blobs:
+        side = max(row["x1"] - row["x0"], row["y1"] - row["y0"])
+        sides.setdefault(int(side + 2 * int(0.1 * side + 0.5)), set()).add(str(row["image"]))
+    side = max(side for side, images in sides.items() if len(images) == 1)
+    return next(iter(sides[side])), side
 
 
-@dataclass(frozen=True)
+def test_when_every_image_kills_its_workers_the_run_ends(challenge, run, stain_texture, tmp_path):
+    with pytest.raises(FeatstoreError, match=r"killed again and again.*fewer --workers"):
+        run(challenge, tmp_path / "s.store", workers=1, encoder=Deadly(stain_texture, None))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_goes_wrong_with_an_image_is_on_its_row_and_tried_again(challenge, run, stain_texture, tmp_path, workers):
+    result = run(challenge, tmp_path / "s.store", train=2, workers=workers, encoder=Failing(stain_texture, 3))
+    assert {row["reason"] for row in result.rejected} == {"failed"}
+    assert {row["note"] for row in result.rejected} == {"ZeroDivisionError: of a library"}
+    assert result.images > 0
+    assert len(open_store(tmp_path / "s.store")) == result.computed
+    run(challenge, tmp_path / "s.store", train=2)
+    run(challenge, tmp_path / "whole.store", train=2)
+    store, whole = open_store(tmp_path / "s.store"), open_store(tmp_path / "whole.store")
+    np.testing.assert_array_equal(store.keys, whole.keys)
+    np.testing.assert_array_equal(store.embeddings(), whole.embeddings())
+
+
+def test_an_image_that_fails_keeps_what_it_has(challenge, run, stain_texture, tmp_path):
+    run(challenge, tmp_path / "s.store", train=1)
+    before = open_store(tmp_path / "s.store")
+    result = run(challenge, tmp_path / "s.store", train=3, workers=0, encoder=Failing(stain_texture, 0))
+    assert (result.computed, result.rejected, len(result.incomplete)) == (0, [], 6)
+    after = open_store(tmp_path / "s.store")
+    assert after.keys.tolist() == before.keys.tolist()
+    assert after.usable("train") == before.usable("train")
+
+
+@dataclass
 class Failing:
+    """A light encoder that fails at some of its crops, always the same ones."""
+
     inner: object
+    of_four: int
     in_worker: bool = True
     __getattr__ = Deadly.__getattr__
 
     def encode(self, prepared):
-        raise ZeroDivisionError("of a library")
+        if int(prepared[0].sum()) % 4 >= self.of_four:
+            raise ZeroDivisionError("of a library")
+        return self.inner.encode(prepared)
 
 
 def test_many_stored_keys_on_the_way_to_a_worker_block_nothing(challenge, stain_texture, dataset_jobs):
