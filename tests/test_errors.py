@@ -39,6 +39,7 @@ def test_it_arrives_as_it_was_without_its_frames(error):
 
 
 @pytest.mark.parametrize("error", [ImageError("x.png", reason="unreadable"), Stubborn(1, 2), ValueError(lambda: 0)])
-def test_one_that_cannot_be_built_again_arrives_in_words(error):
+def test_one_that_cannot_be_built_again_arrives_at_least_in_words(error):
     arrived = pickle.loads(pickle.dumps(portable(raised(error))))  # noqa: S301
-    assert str(arrived).startswith(type(error).__name__)
+    assert str(error) in str(arrived)
+    assert type(error).__name__ in repr(arrived)

@@ -164,12 +164,15 @@ def _literally(encoder: HuggingFaceEncoder, pictures: Pixels) -> Floats:
 
 
 def _queued(queue: EncodeQueue, pictures: Pixels) -> Floats:
-    rows = []
-    for start in range(0, len(pictures), queue.limit):
-        some = pictures[start : start + queue.limit]
+    """Embed in small batches, as many of them under way as the queue takes, so that its memory is used again."""
+    rows, count = [], min(2, len(queue.buffer()))
+    for start in range(0, len(pictures), count):
+        some = pictures[start : start + count]
         queue.buffer()[: len(some)] = some
         queue.submit(len(some))
-        rows.append(queue.collect())
+        while queue.in_flight > queue.depth:
+            rows.append(queue.collect())
+    rows += [queue.collect() for _ in range(queue.in_flight)]
     return np.concatenate(rows)
 
 

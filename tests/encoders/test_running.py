@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -55,6 +56,7 @@ def test_what_a_model_is_recorded_as(whole):
         "precision": "float32",
         "torch": torch.__version__,
         "transformers": whole.how["transformers"],
+        "opencv": cv2.__version__,
     }
 
 

@@ -68,5 +68,5 @@ def test_every_embedding_comes_to_its_image_in_order(counts, batch, depth, late)
     for image in images if late else []:
         pipeline.loaded(image)
     pipeline.flush()
-    assert Counter(image.job.record.image for image in finished) == Counter(expected)
+    assert Counter(image.job.record.image for image in finished) == Counter(list(expected))
     assert {image.job.record.image: [int(row[0]) for row in image.encoded] for image in finished} == expected
