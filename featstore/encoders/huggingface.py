@@ -15,7 +15,7 @@ from featstore.encoders.checkpoints import read_config
 from featstore.encoders.device import usable_devices
 from featstore.encoders.processor import Processor, Resize, read_processor, read_side
 from featstore.encoders.running import RunningModel, start_model
-from featstore.encoders.weights import CONFIG, digest_weights, find_weights, read_json
+from featstore.encoders.weights import CONFIG, digest_weights, find_weights, named_digest, read_json
 from featstore.errors import EncoderError
 from featstore.recipe import Colour, EncoderSettings
 
@@ -50,10 +50,10 @@ class HuggingFaceEncoder:
     wanted_precision: str = "auto"
     compiled: bool = False
     _running: RunningModel | None = field(default=None, repr=False)
-    _elsewhere: bool = field(default=False, repr=False)
+    _unverified: bool = field(default=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "folder": self.folder.absolute(), "_running": None, "_elsewhere": True}
+        return {**self.__dict__, "folder": self.folder.absolute(), "_running": None, "_unverified": True}
 
     @property
     def in_worker(self) -> bool:
@@ -95,10 +95,10 @@ class HuggingFaceEncoder:
         """
         if self._running:
             return
-        if self._elsewhere and digest_weights(find_weights(self.folder)) != self.settings.weights_digest:
+        if self._unverified and digest_weights(find_weights(self.folder)) != self.settings.weights_digest:
             raise EncoderError(
-                f"the weights in {self.folder} on {platform.node()} are others than where this encoder was set up",
-                expected="the same files under the same path on every machine",
+                f"the weights in {self.folder} on {platform.node()} are others than this encoder was set up with",
+                expected="the same files under the same path on every machine, as they were downloaded",
             )
         running = start_model(
             self.settings.name,
@@ -196,6 +196,7 @@ def load_huggingface(
     """
     files = find_weights(folder)
     dim, own_size = _read_sizes(name, folder)
+    named = named_digest(files) if dim else ""
     processor, notes = _choose_processor(name, folder, own_size, default)
     running = None
     if dim is None:
@@ -203,13 +204,13 @@ def load_huggingface(
     settings = EncoderSettings(
         name=name,
         dim=running.dim if running else int(dim or 0),
-        weights_digest=digest_weights(files),
+        weights_digest=named or digest_weights(files),
         revision=commit,
         input_size_px=processor.size_px,
         mean=processor.mean,
         std=processor.std,
     )
-    return HuggingFaceEncoder(settings, licence, notes, folder, device, precision, compiled, running)
+    return HuggingFaceEncoder(settings, licence, notes, folder, device, precision, compiled, running, bool(named))
 
 
 def _read_sizes(name: str, folder: Path) -> tuple[int | None, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from featstore.encoders import encoder_state, hub, load_encoder, weights_present
-from featstore.errors import WeightsNotFoundError
+from featstore.encoders.weights import digest_weights
+from featstore.errors import EncoderError, WeightsNotFoundError
 
 COMMIT, NEWER = "a" * 40, "b" * 40
 
@@ -163,3 +164,23 @@ def test_a_server_that_never_answers_is_given_up_soon(monkeypatch, online):
         with pytest.raises(WeightsNotFoundError, match="--encoder stain-texture"):
             hub.find_snapshot("owner/model")
     assert time.monotonic() - started < 20
+
+
+def test_the_digest_of_a_cached_file_is_its_name_until_it_is_computed_with(no_hub, small):
+    """A run that finds all done need not read a gigabyte; one that computes makes sure of it."""
+    snapshot = put_in_cache(no_hub, "owkin/phikon-v2", small)
+    link, digest = snapshot / "model.safetensors", digest_weights([small / "model.safetensors"])
+    blob = link.resolve()
+    good = blob.rename(blob.with_name(digest))
+    link.unlink()
+    link.symlink_to(good)
+    encoder = load_encoder(device="cpu")
+    assert encoder.settings.weights_digest == digest
+    encoder.start()
+    wrong = good.rename(good.with_name("0" * 64))
+    link.unlink()
+    link.symlink_to(wrong)
+    encoder = load_encoder(device="cpu")
+    assert encoder.settings.weights_digest == "0" * 64
+    with pytest.raises(EncoderError, match="are others than"):
+        encoder.start()
