@@ -23,7 +23,7 @@ from featstore.store import create_store
 from tests.benchmarks.generated import write_images
 from tests.benchmarks.harness import in_turn, ratio, table
 
-IMAGES, REPEATS, RUNS = 100, 4, 3
+IMAGES, REPEATS, RUNS = 30, 4, 3
 
 
 def main() -> None:
