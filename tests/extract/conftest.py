@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -77,3 +78,10 @@ def dataset_jobs() -> Callable[..., list[ImageJob]]:
         ]
 
     return make
+
+
+@pytest.fixture
+def children() -> Callable[[], list[int]]:
+    """Tell the process ids of the children that this process has got since the test began."""
+    before = {child.pid for child in multiprocessing.active_children()}
+    return lambda: [child.pid for child in multiprocessing.active_children() if child.pid not in before]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -59,29 +58,31 @@ def assert_same_store(one, other, atol=0.0):
     assert dict(one.images) == dict(other.images)
 
 
-def test_two_devices_have_a_process_each(challenge, run, tiny, tmp_path):
+def test_two_devices_have_a_process_each(challenge, run, tiny, children, tmp_path):
     run(challenge, tmp_path / "here.store", train=2, encoder=tiny())
     both = partial(on_devices, devices=["cpu", "cpu"])
     seen = set()
 
     def see(progress):
-        seen.update(child.pid for child in multiprocessing.active_children())
+        seen.update(children())
 
     result = run(challenge, tmp_path / "both.store", train=2, encoder=tiny(), engine=both, progress=see)
     assert_same_store(tmp_path / "both.store", tmp_path / "here.store", atol=1e-5)
     assert result.how["device"] == "cpu"
     assert len(seen) == 2
-    assert multiprocessing.active_children() == []
+    assert children() == []
 
 
-def test_a_killed_device_process_ends_the_run_and_what_was_finished_is_stored(challenge, run, tiny, tissue, tmp_path):
+def test_a_killed_device_process_ends_the_run_and_what_was_finished_is_stored(
+    challenge, run, tiny, tissue, children, tmp_path
+):
     for number in range(6, 20):
         tissue(challenge / "train_data", number)
 
     def kill(progress):
         if progress.images == 3:
-            for child in multiprocessing.active_children():
-                os.kill(child.pid, signal.SIGKILL)
+            for child in children():
+                os.kill(child, signal.SIGKILL)
 
     with pytest.raises(FeatstoreError, match=r"encoding process was killed.*Run the same command again"):
         run(

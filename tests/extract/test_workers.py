@@ -20,14 +20,13 @@ from featstore.recipe import Recipe
 from featstore.store import open_store
 
 
-def kill_one(progress) -> None:
-    """Kill a loader as soon as the first image is through."""
-    if progress.images == 1:
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-
-
 @pytest.mark.parametrize("light", [True, False])
-def test_a_killed_worker_is_replaced_and_nothing_shows(challenge, run, tissue, tiny_dinov2, tmp_path, light):
+def test_a_killed_worker_is_replaced_and_nothing_shows(challenge, run, tissue, tiny_dinov2, children, tmp_path, light):
+    def kill_one(progress) -> None:
+        """Kill a loader as soon as the first image is through."""
+        if progress.images == 1:
+            os.kill(children()[0], signal.SIGKILL)
+
     for number in range(6, 14):
         tissue(challenge / "train_data", number)
     encoder = None if light else load_encoder("tiny", weights=tiny_dinov2, device="cpu", precision="float32")
@@ -150,16 +149,16 @@ def test_a_ring_gives_back_what_was_put_in():
             np.testing.assert_array_equal(crop, expected)
 
 
-def test_processes_are_started_as_there_is_work(challenge, run, tmp_path):
+def test_processes_are_started_as_there_is_work(challenge, run, children, tmp_path):
     seen = []
     run(
         challenge,
         tmp_path / "s.store",
         workers=40,
-        progress=lambda _: seen.append(len(multiprocessing.active_children())),
+        progress=lambda _: seen.append(len(children())),
     )
     assert 1 <= max(seen) <= 8
-    assert multiprocessing.active_children() == []
+    assert children() == []
 
 
 def test_decoding_happens_once_an_image(challenge, dataset_jobs, stain_texture, monkeypatch):
