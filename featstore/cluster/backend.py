@@ -18,6 +18,7 @@ from joblib.parallel import ParallelBackendBase
 
 from featstore.cluster.shared import Place, SharedData
 from featstore.cluster.versions import check_worker, versions_of
+from featstore.errors import portable
 
 if TYPE_CHECKING:
     import distributed
@@ -134,9 +135,7 @@ class _Task:
             return self._run(shared)
         except Exception as error:  # noqa: BLE001 - raised below
             error.add_note(f"On the Dask worker {worker}:\n{''.join(format_exception(error))}")
-            failure = error.with_traceback(None)
-            failure.__cause__ = failure.__context__ = None
-        # Without the frames where it was raised: of very many, Dask would send none, and no word of the failure.
+            failure = portable(error)
         raise failure
 
     def _run(self, shared: Sequence[Any]) -> list[Any]:
