@@ -110,7 +110,7 @@ class AugmentationSettings:
     erase_probability: float = 0.25
     erase_area: Range = (0.02, 0.12)
     erase_aspect: Range = (0.3, 3.3)
-    version: int = 2
+    version: int = 3
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -106,23 +106,23 @@ class Draws:
     erase_x: float
     erase_y: float
 
-    def elastic_grid(self, side_px: int) -> NDArray[np.uint8]:
-        """Uniform random levels, an x and a y for each pixel of a crop.
+    def elastic_grid(self, count: int) -> NDArray[np.uint8]:
+        """Uniform random levels, an x and a y for each cell of a square.
 
         Eight bits are plenty for what a wide Gaussian averages next, and an eighth of the work of doubles.
 
         Parameters
         ----------
-        side_px : int
+        count : int
+            Cells along each side.
 
         Returns
         -------
-        ndarray of shape (side_px, side_px, 2), uint8
+        ndarray of shape (count, count, 2), uint8
         """
-        count = 2 * side_px**2
-        return _raw(self.elastic_key, -(-count // 8)).view(np.uint8)[:count].reshape(side_px, side_px, 2)
+        return _levels(self.elastic_key, count, 2)
 
-    def noise_grid(self, side_px: int) -> NDArray[np.uint16]:
+    def noise_grid(self, side_px: int) -> NDArray[np.uint8]:
         """Uniform random levels, one for each colour of each pixel of a crop.
 
         Parameters
@@ -131,11 +131,9 @@ class Draws:
 
         Returns
         -------
-        ndarray of shape (side_px, side_px, 3), uint16
+        ndarray of shape (side_px, side_px, 3), uint8
         """
-        count = 3 * side_px**2
-        levels = _raw(self.noise_key, -(-count // 4)).view("<u2")[:count].reshape(side_px, side_px, 3)
-        return np.asarray(levels, dtype=np.uint16)
+        return _levels(self.noise_key, side_px, 3)
 
 
 def draw(settings: AugmentationSettings, *, seed: int, image_digest: str, blob: int, repeat: int) -> Draws:
@@ -204,6 +202,12 @@ def _key(stream: str, seed: int, image_digest: str, blob: int, repeat: int) -> i
 def _raw(key: int, count: int) -> NDArray[np.uint64]:
     """Return the first ``count`` words of a stream, little-endian whatever the machine."""
     return np.random.Philox(key=key).random_raw(count).astype("<u8", copy=False)
+
+
+def _levels(key: int, side: int, channels: int) -> NDArray[np.uint8]:
+    """Return the first bytes of a stream as a square of ``side``."""
+    count = channels * side**2
+    return _raw(key, -(-count // 8)).view(np.uint8)[:count].reshape(side, side, channels)
 
 
 def _within(limits: Range, u: float) -> float:

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from featstore.crops.draws import Draws
 
-__all__ = ["displacement", "move", "smooth"]
+__all__ = ["cell_px", "displacement", "move", "smooth"]
 
 NARROW_PX = 0.6
 """A Gaussian narrower than this is not sampled."""
-
-WIDEST_CELL_PX = 256
-"""So many levels of 8 bits can be summed in 16."""
 
 _IN_ONE = np.empty(0, dtype=np.float32)
 """Stands for OpenCV's second map, where the first has both x and y."""
@@ -59,11 +56,12 @@ def move(
 def displacement(draws: Draws, side_px: int, size_px: int) -> NDArray[np.float32]:
     """Return the elastic field: uniform noise in [-1, 1], smoothed by a Gaussian, times the amplitude.
 
-    As in Simard et al. (2003, doi:10.1109/ICDAR.2003.1227801). Noise is drawn for each pixel of the crop, so the field
-    is the same at any size. Outside the crop the noise counts as 0, so that a crop much smaller than the Gaussian is
-    not swept out of its own frame.
+    As in Simard et al. (2003, doi:10.1109/ICDAR.2003.1227801). Outside the crop the noise counts as 0, so that a crop
+    much smaller than the Gaussian is not swept out of its own frame.
 
-    At a smaller size the Gaussian smooths sums of square cells of pixels, and the field is interpolated between them.
+    Noise that a Gaussian of some pixels is to smooth need not be drawn for each pixel: it is drawn for square cells of
+    `cell_px`, and weaker by as much as they are wide. The smoothed field varies as much and as smoothly, and is the
+    same at any size of the result.
 
     Parameters
     ----------
@@ -80,36 +78,26 @@ def displacement(draws: Draws, side_px: int, size_px: int) -> NDArray[np.float32
     """
     if draws.elastic_alpha_px == 0:
         return np.zeros((size_px, size_px, 2), dtype=np.float32)
-    scale, width = size_px / side_px, min(-(-side_px // size_px), WIDEST_CELL_PX)
-    noise = _sum_cells(draws.elastic_grid(side_px), width)
-    # Cells smooth by themselves, and interpolating between them does: the Gaussian's variance is as much smaller.
-    narrower = math.sqrt(max(draws.elastic_sigma_px**2 - (width**2 - 1) / 6, 0))
-    field = smooth(noise, narrower, 1 / width, cv2.BORDER_CONSTANT)
-    field *= np.float32(draws.elastic_alpha_px * scale / (128 * width**2))
-    if width * scale == 1:
-        return field
+    scale, cell = size_px / side_px, cell_px(draws.elastic_sigma_px)
+    noise = draws.elastic_grid(-(-side_px // cell)).astype(np.float32)
+    noise -= np.float32(127.5)
+    # Cells are wide themselves (a variance of a twelfth), which is not seen here; interpolating adds twice as much.
+    sigma = math.sqrt(draws.elastic_sigma_px**2 - (cell**2 - 1) / 12)
+    field = smooth(noise, sigma, 1 / cell, cv2.BORDER_CONSTANT)
+    field *= np.float32(draws.elastic_alpha_px * scale / (128 * cell))
+    if cell * scale == 1:
+        return field[:size_px, :size_px]
     # The last cell may reach beyond the crop: by the factor, not by the sizes, all cells stay where they are.
-    finer = cv2.resize(field, None, fx=width * scale, fy=width * scale, interpolation=cv2.INTER_LINEAR)
+    finer = cv2.resize(field, None, fx=cell * scale, fy=cell * scale, interpolation=cv2.INTER_LINEAR)
     return np.asarray(finer[:size_px, :size_px], dtype=np.float32)
 
 
-def _sum_cells(levels: NDArray[np.uint8], width: int) -> NDArray[np.float32]:
-    """Sum levels (side, side, 2), less their mean, over cells of ``width`` pixels; beyond the crop there is nothing."""
-    side = len(levels)
-    count = -(-side // width)
-    rows = np.zeros((count, 2 * side), dtype=np.uint16)
-    for first in range(width):
-        part = levels.reshape(side, 2 * side)[first::width]
-        rows[: len(part)] += part
-    covered = np.minimum(side - width * np.arange(count), width)
-    levels_above = rows.astype(np.float32)
-    levels_above -= np.float32(127.5) * covered.astype(np.float32)[:, np.newaxis]
-    vectors = levels_above.view(np.complex64)  # x + iy
-    sums = np.zeros((count, count), dtype=np.complex64)
-    for first in range(width):
-        columns = vectors[:, first::width]
-        sums[:, : columns.shape[1]] += columns
-    return sums.view(np.float32).reshape(count, count, 2)
+def cell_px(sigma_px: float) -> int:
+    """Tell the side of the cells that have one noise each: narrow enough for a Gaussian not to show them.
+
+    Of what a lattice of cells leaves in a field, a Gaussian of 1.75 cells passes less than a part in a billion.
+    """
+    return max(1, int(sigma_px * 4 / 7))
 
 
 def smooth(pixels: NDArray[np.float32], sigma_px: float, scale: float, border: int) -> NDArray[np.float32]:

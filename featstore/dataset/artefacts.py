@@ -100,7 +100,7 @@ def colour_shares(
         All 0 where there is no tissue.
     """
     flat = image.reshape(-1, 3)
-    chosen = np.flatnonzero(tissue > 0) if tissue is not None else np.arange(len(flat))
+    chosen = np.flatnonzero(tissue) if tissue is not None else np.arange(len(flat))
     pixels = _hsv(flat[chosen[:: -(-len(chosen) // SAMPLE) or 1]][:, None])
     if tissue is None:
         # saturation of stain, or a pixel too dark for glass

@@ -39,7 +39,7 @@ __all__ = [
 
 REPEATS = range(5)
 
-GOLDEN = "3cbd90015cfa705590ecde7b4f3cf3b96564179003acb33f26aebd093106778c"
+GOLDEN = "588fbcafb06b708405b88c297b571075af1332402fbbdf105e1ae2e4cc040b52"
 """SHA-256 of all the crops. If it changes on the machine that it was taken on, stores that exist can't be continued:
 `AugmentationSettings.version` or `CropSettings.version` must rise, or better, undo it."""
 
@@ -50,15 +50,15 @@ REFERENCE = (
 """The `environment` that they were taken in."""
 
 SAMPLES = (
-    "fPjFSm8_PRq=0~coQSfOjH!Ktmzs&7T~d#cf~S#!p*})wfPjFPbE=$hr+|QfcXNDMPk^dlop^M7x@)kJdY-X!qp)k6ykM)fW2KvM"
-    "ov~}1c65BrQKzJ1nRax2eSm_EhpUuvt9*Wgqj<-qe8QuBx1W8jns~#NdbfK{rmtwfe1L;WBb1YCw0(YoadC6ChNhW&rgC(4vw@qk"
-    "grtCgfU<|UyLy|Bf0ws+skwNwadmZ?Z<xqrrE_v~gp!WIW3{exyoHjEorbH%Y`Ug|xzKIKv4*X%dbFB&ueyZCgOHE1nzqM_#ej~C"
-    "fPjE^KZKu@nt*_SWJ7(8n3Q%pfv$(3v4N;*J$;^wnp;D0fPjFhfudMIa)5w<dy0XziJVPRb9sn?nwXKEl9!^4oO^nUjG>gEjGC%^"
-    "nWuoGc!+^bM{HR|ae0P;g?frkU3j{OsEB}uMOAE$b(XM-qNb0Ywtc9$e5<j6qL-DJjDClrYne|<Zi<14g?)X+bHTZKxQBj!xq`c5"
-    "K82W#m&bIzV?u<Jmz0`on^a75gMfl*S%7_7g@k~AX>e+jd52auYi@LIRW)E$F=c>&fK)GRO*LhQc7|3bZH#h>X>n{xENF{thh}tg"
-    "fPjFac%G$#pMZdX+FQC*HFCIXsH1hAyJoC7D`U}HwYF)dfPjFSb(*bfqJV&aihYMfM{}xrri6Wes&%cjZ?>FcqRMN+xo)}5U(8%L"
-    "dbDV|fq;R&YQU*>sDpcmf{1RSd5@-hn~#fhl!=DHYO7T?al>1&wq&ExS-7rjo3d@5g@brbGi{)1m5_#SeRqtrX0*9%vwClkscx`<"
-    "fPk=Wr;u=;qidv=ahtzlw7O-ifpe3wV6!_dWPNsue0YMeU7Wd5n|E`9x?rGTDRanJqqkO^!dIY@T9B|}pvq6Cc6EWCYnNUvZhdfq"
+    "fPjFSm8_PRq=0~coQSfOjH!Ktmzs&7T~d#cf~S#!p*})wfPjFPbE=$hr+|QfcXNC=Ic~IPp?7nAw{EeMdY`UyqOxY3y<n=jW2cpJ"
+    "o3m}5cXNEtQKzM1nRj!3dx3;=cAs%untgtQrhvz&dcvi8x1W8jpmNBVdbyKVv9V{ueSd*ZB9oG5vwwbqaddOCg{P*4uXA>Ew}+vy"
+    "gr|UjfU<_Syn3FMf}gK>rn-2wb98i>ZI{Yor*m|4gOZKEWwf($zJ-yEmw}|XWU{A(x6o?HwTZ8~gtoAby|#tLg^!P}nzzM_!Gx2H"
+    "fPjE^KZKu@nt*_SWJ7(8n3Q%pfv$(3v4N;*J$;^wnp;D0fPjFhfudMIa)5w<eT#szgP}`Oa({_|mz9&CkeQ>7n^0SLhoX+3iJGW>"
+    "oUwhOevN=oMsJR0k9>@PihqesSZ=w9rip-tM^$r`ftjj{pQ?|awtl9&d#bR1rJs+Oi++fhWR_e=bc=$Ag?)j_aKgQLx`cjzz<0xJ"
+    "ONM%TgU@utUrB?HnUQ~3ky1%_f`5KnPJCWVeujR6Z**~WU3*zKXlQVBPB>v#F>io?fK@eXOf_DAfr(l!Y?p42ZgOx$Fkz2xh-`Ir"
+    "fPjFac%G$#pMZdX+FQC*HFCIXsH1hAyJoC7D`U}HwYF)dfPjFSb(*bfqJV&ahIxiROmC%ktA=`kt8lBjYqeH8demai!eqhEUB+Z9"
+    "gt>3Kfqa6xX1tzxtBQPehJkjTeUYnfnudjUn1hS7Z=X~*bHrY-y=bJ?UcRbvpS@?Ig@tlWGiRN1mxhXPcy^4dYN)trt#^2brfsBv"
+    "fPkrMq?K`-q;jd2YoN?ov$JBid~}PmXr(qZX?$;obajWhS)RUDns#@BzhR+eD0I+Oq0v*K#8{-RUz@dHn$20Ec65fEXO~$pcy@b+"
 )
 """Sixteen pixels of each crop, in base 85."""
 

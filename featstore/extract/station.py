@@ -17,7 +17,6 @@ from featstore.extract.loader import Loaded, Loader
 from featstore.extract.pipeline import make_pipeline
 from featstore.extract.plan import ImageJob
 from featstore.extract.stages import Lanes
-from featstore.extract.worker import SLOTS
 from featstore.extract.workers import Workers, load_here
 from featstore.recipe import Recipe
 
@@ -104,7 +103,7 @@ class Station:
                 limit_threads(self._cores)
             self._queue = encode_queue(encoder, self._setup.batch_size)
         if count := self._loaders():
-            self._workers = Workers(self._loader, count, slots=1 if self._device == "cpu" else SLOTS)
+            self._workers = Workers(self._loader, count, turns=self._device == "cpu" and not encoder.in_worker)
         return self
 
     def __exit__(

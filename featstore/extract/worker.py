@@ -21,10 +21,13 @@ from featstore.extract.interrupts import STOPS
 from featstore.extract.loader import Loaded, Loader
 from featstore.extract.plan import ImageJob
 
-__all__ = ["Line", "OtherSideGone", "Ring", "work"]
+__all__ = ["SLOTS", "SLOTS_IN_TURNS", "Line", "OtherSideGone", "Ring", "work"]
 
 SLOTS = 128
 """Crops that a worker may be ahead: 19 MB at 224 px."""
+
+SLOTS_IN_TURNS = 32
+"""The same where loaders and model take turns: many enough that they wait little for the last of them."""
 
 _GROUP = 8
 """Crops that one message tells of."""
@@ -142,14 +145,14 @@ class _Desk:
         if self._ring is None:
             self._made.append(item)
         else:
-            while not self._free:
-                self._tell()
-                self._hear()
             self._ring.write(item)
             self._free -= 1
             self._written += 1
         if max(len(self._made), self._written) == _GROUP:
             self._tell()
+        while self._ring is not None and not self._free:
+            self._tell()
+            self._hear()
 
     def _tell(self) -> None:
         """Tell of what was made since it was last told."""

@@ -16,7 +16,7 @@ from featstore.extract.interrupts import interrupts_blocked
 from featstore.extract.loader import Loaded, Loader
 from featstore.extract.pipeline import Pipeline
 from featstore.extract.plan import ImageJob
-from featstore.extract.worker import SLOTS, Line, OtherSideGone, Ring, work
+from featstore.extract.worker import SLOTS, SLOTS_IN_TURNS, Line, OtherSideGone, Ring, work
 
 __all__ = ["Workers", "load_here"]
 
@@ -42,12 +42,23 @@ def load_here(loader: Loader, jobs: Iterable[ImageJob], pipeline: Pipeline, chec
 
 @dataclass(eq=False)
 class _Worker:
-    """One process, the images that it has, and the pipe and the memory between it and this one."""
+    """One process, the images that it has, and the pipe and the memory between it and this one.
+
+    What was heard of it and not taken yet is, with its image, a number of crops, or embeddings, or None when no more
+    come. ``crops`` is how many are in the memory.
+    """
 
     process: BaseProcess
     line: Line
     ring: Ring | None
     images: deque[Loaded] = field(default_factory=deque)
+    heard: deque[tuple[Loaded, Any]] = field(default_factory=deque)
+    crops: int = 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether it makes nothing until its crops are taken, or until it is given images."""
+        return not self.images or (self.ring is not None and self.crops == self.ring.slots)
 
 
 class Workers:
@@ -61,14 +72,14 @@ class Workers:
     loader : Loader
     count : int
         At most so many.
-    slots : int
-        Crops that each may be ahead. Where the model computes on the same cores, 1: loaders and model take turns then,
-        which is faster than that they get in each other's way.
+    turns : bool
+        Whether crops are taken only when all the processes rest. Where the model computes on the same cores, that is
+        faster than that they get in each other's way: a model whose threads wait for one that is held up all lose.
     """
 
-    def __init__(self, loader: Loader, count: int, *, slots: int = SLOTS) -> None:
+    def __init__(self, loader: Loader, count: int, *, turns: bool = False) -> None:
         self.count = count
-        self._loader, self._slots = loader, slots
+        self._loader, self._turns, self._slots = loader, turns, SLOTS_IN_TURNS if turns else SLOTS
         self._context = multiprocessing.get_context("spawn")
         self._died_at: Counter[str] = Counter()
         self._workers: list[_Worker] = []
@@ -101,6 +112,11 @@ class Workers:
             check()
             for worker in self._those_with_news():
                 self._hear(worker)
+            if not self._turns or all(worker.rests for worker in self._workers):
+                for worker in self._workers:
+                    self._take(worker)
+                for worker in self._workers:
+                    self._release(worker)
 
     def _those_with_news(self) -> list[_Worker]:
         by_pipe = {worker.line.pipe: worker for worker in self._workers}
@@ -108,7 +124,7 @@ class Workers:
         return [worker for pipe, worker in by_pipe.items() if pipe in ready]
 
     def _hear(self, worker: _Worker) -> None:
-        """Take in one message."""
+        """Take in one message; crops stay where they are."""
         try:
             kind, content = worker.line.receive()
         except OtherSideGone:
@@ -117,20 +133,30 @@ class Workers:
         if kind == "loaded":
             image = worker.images.popleft()
             vars(image).update(vars(content) | {"job": image.job, "encoded": image.encoded})
-            self._pipeline.loaded(image)
+            worker.heard.append((image, None))
             self._employ(worker)
         elif kind == "failed":
             raise content
         else:
-            self._take(worker, content)
+            worker.heard.append((worker.images[0], content))
+            worker.crops += content if worker.ring else 0
 
-    def _take(self, worker: _Worker, content: Any) -> None:
-        """Take crops out of the shared memory, or embeddings out of the message."""
-        for item in content if worker.ring is None else worker.ring.read(content):
-            self._pipeline.take(worker.images[0], item)
-        if worker.ring is not None:
+    def _take(self, worker: _Worker) -> None:
+        """Take what was heard of: crops out of the shared memory, or embeddings out of messages."""
+        while worker.heard:
+            image, content = worker.heard.popleft()
+            if content is None:
+                self._pipeline.loaded(image)
+                continue
+            for item in content if worker.ring is None else worker.ring.read(content):
+                self._pipeline.take(image, item)
+
+    def _release(self, worker: _Worker) -> None:
+        """Let a worker write where crops lay that were taken."""
+        if worker.crops:
             with suppress(OtherSideGone):  # which shows when it is listened to
-                worker.line.send("read", content)
+                worker.line.send("read", worker.crops)
+            worker.crops = 0
 
     def _employ(self, worker: _Worker, ahead: int = _AHEAD) -> None:
         """See to it that a worker has images."""
@@ -141,6 +167,7 @@ class Workers:
 
     def _replace(self, dead: _Worker) -> None:
         """Put a new worker in a dead one's place, and give out its images again, from their first crop on."""
+        self._take(dead)
         dead.process.join()
         dead.line.pipe.close()
         if dead.images and self._is_deadly(image := dead.images[0]):

@@ -42,7 +42,7 @@ PARITY = """{} pictures, against what transformers alone makes of them one by on
 The precision as chosen goes through the pipeline's queue.
 """
 
-HOW = f"""Bare and pipeline in turn, {{pairs}} times each, both with {{batch}} crops at once.
+HOW = f"""Bare and pipeline in turn, bare before and after each of {{runs}} runs, both with {{batch}} crops at once.
 Bare: {{crops}} crops, which are on the device as pixels, are normalised and embedded; until the last embedding is back.
 Pipeline: {{computed}} embeddings in {{seconds:.1f}} s; images: {{images}}, PNG of 1400 x 1024 px, {REPEATS} repeats.
 It is timed from the first crop asked for until the last embedding is committed to the store and the loaders have ended.
@@ -83,7 +83,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument("--images", type=int, help="images in a run of the pipeline; by default, what --seconds asks")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long the bare model is to take for them")
+    parser.add_argument("--seconds", type=float, default=12.0, help="how long the bare model is to take for them")
     parser.add_argument("--weights", type=Path, help="folder of a model to take, instead of Phikon-v2's own weights")
     options = parser.parse_args(arguments)
     if options.seconds <= 0 or (options.images is not None and options.images < 1):
@@ -190,7 +190,7 @@ def _throughput(runs: Sequence[Run], bare: Bare) -> str:
     ]
     one = runs[0].result
     how = HOW.format(
-        pairs=len(runs),
+        runs=len(runs),
         batch=bare.batch,
         crops=bare.batches * bare.batch,
         images=one.images,

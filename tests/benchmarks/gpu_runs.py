@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import statistics
 import subprocess
 import threading
 import time
@@ -32,21 +33,21 @@ CROPS_AN_IMAGE = 5 * (1 + REPEATS)
 DISTINCT = 48
 """Images that are drawn; of more, the rest are links to these, which cost the pipeline as much as others do."""
 
-PAIRS, PAIRS_IF_SLOW, SLOW_S = 3, 2, 40.0
-"""Pairs of runs, fewer where a run of the pipeline is to take longer than so many seconds."""
+RUNS, RUNS_IF_SLOW, SLOW_S = 9, 3, 15.0
+"""Runs of the pipeline, fewer where one is to take longer than so many seconds."""
 
-BARE_SHARE = 0.25
-"""How long a run of the bare model is beside one of the pipeline: its speed varies less."""
+BARE_SHARE = 0.5
+"""How long a run of the bare model is beside one of the pipeline: there is one before and one after each."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the pipeline, and the speed of the bare model right before it.
+    """A run of the pipeline, and the speed of the bare model right before and after it.
 
     Attributes
     ----------
     bare, rate : float
-        Embeddings a second.
+        Embeddings a second; of the bare model, in the time of both its runs together.
     seconds : float
         From the first crop asked for to the last commit, and the end of the loaders.
     cpu_s : float
@@ -143,7 +144,7 @@ class Clock:
 def runs_in_turn(
     encoder: HuggingFaceEncoder, bare: Bare, folder: Path, *, images: int | None, seconds: float
 ) -> list[Run]:
-    """Run the bare model and the pipeline in turn, B P B P ..., with as many crops at once.
+    """Run the bare model and the pipeline in turn, B P B P ... B, with as many crops at once.
 
     Parameters
     ----------
@@ -158,8 +159,14 @@ def runs_in_turn(
     bare.last(BARE_SHARE * seconds)
     images = images or max(1, math.ceil(seconds * bare.rate / CROPS_AN_IMAGE))
     _write(folder / "data", images)
-    pairs = PAIRS if images * CROPS_AN_IMAGE / bare.rate < SLOW_S else PAIRS_IF_SLOW
-    return [_pair(encoder, bare, folder) for _ in range(pairs)]
+    runs: list[Run] = []
+    before = bare.measure()
+    for _ in range(RUNS if images * CROPS_AN_IMAGE / bare.rate < SLOW_S else RUNS_IF_SLOW):
+        run = _run(encoder, bare.batch, folder)
+        after = bare.measure()
+        runs.append(replace(run, bare=statistics.harmonic_mean((before, after))))
+        before = after
+    return runs
 
 
 def _write(folder: Path, images: int) -> None:
@@ -172,8 +179,9 @@ def _write(folder: Path, images: int) -> None:
             labels.write(f"img_{number:04d}.png,{'AB'[number % 2]}\n")
 
 
-def _pair(encoder: HuggingFaceEncoder, bare: Bare, folder: Path) -> Run:
-    alone, clock, recipe = bare.measure(), Clock(_gpu(encoder.running.device)), Recipe(encoder.settings)
+def _run(encoder: HuggingFaceEncoder, batch: int, folder: Path) -> Run:
+    """Run the pipeline once; the bare model's speed is filled in afterwards."""
+    clock, recipe = Clock(_gpu(encoder.running.device)), Recipe(encoder.settings)
     with create_store(folder / "made.store", recipe.to_dict(), encoder.settings.dim, operation="extract") as writer:
         result = extract(
             find_dataset(folder / "data"),
@@ -181,12 +189,12 @@ def _pair(encoder: HuggingFaceEncoder, bare: Bare, folder: Path) -> Run:
             recipe,
             writer,
             repeats=Repeats(train=REPEATS),
-            batch_size=bare.batch,
+            batch_size=batch,
             engine=clock,
         )
         seconds, cpu_s = time.perf_counter() - clock.begun, time.process_time() - clock.cpu_begun
     shutil.rmtree(folder / "made.store")
-    return Run(alone, result.computed / seconds, seconds, cpu_s, clock.samples, clock.lanes, result)
+    return Run(math.nan, result.computed / seconds, seconds, cpu_s, clock.samples, clock.lanes, result)
 
 
 def _gpu(device: str) -> str | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from featstore.crops.colour import DARKEST, STAINS
 from featstore.crops.cut import fill_colour
 from featstore.crops.draws import Draws
+from featstore.crops.geometry import cell_px
 from featstore.crops.repeat import erase, normal_quantiles
 from featstore.recipe import Colour
 
@@ -27,6 +28,17 @@ def augment_literally(crop: NDArray[np.uint8], draws: Draws, fill: Colour) -> ND
     augmented: NDArray[np.uint8] = np.rint(pixels * np.float32(255)).astype(np.uint8)
     erase(augmented, draws, fill)
     return augmented
+
+
+def displace_literally(draws: Draws, side_px: int) -> NDArray[np.float32]:
+    """Smooth noise of all pixels at full size: the elastic field, (side_px, side_px, 2)."""
+    cell = cell_px(draws.elastic_sigma_px)
+    levels = draws.elastic_grid(-(-side_px // cell)).repeat(cell, axis=0).repeat(cell, axis=1)
+    noise = ((levels.astype(np.float32) + np.float32(0.5)) / np.float32(128) - np.float32(1)) / np.float32(cell)
+    if draws.elastic_sigma_px > 0:
+        sigma = draws.elastic_sigma_px
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), dtype=np.float32)
+    return noise[:side_px, :side_px] * np.float32(draws.elastic_alpha_px)
 
 
 def _flip(pixels: NDArray[np.float32], draws: Draws) -> NDArray[np.float32]:
@@ -53,21 +65,13 @@ def _deform(pixels: NDArray[np.float32], draws: Draws, fill: Level) -> NDArray[n
     if draws.elastic_alpha_px == 0:
         return pixels
     side = pixels.shape[0]
-    places = _displacement(draws, side)
+    places = displace_literally(draws, side)
     steps = np.arange(side, dtype=np.float32)
     places[..., 0] += steps
     places[..., 1] += steps[:, np.newaxis]
     from_x, from_y = cv2.split(places)
     moved = cv2.remap(pixels, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
     return np.asarray(moved, dtype=np.float32)
-
-
-def _displacement(draws: Draws, side_px: int) -> NDArray[np.float32]:
-    noise = (draws.elastic_grid(side_px).astype(np.float32) + np.float32(0.5)) / np.float32(128) - np.float32(1)
-    if draws.elastic_sigma_px > 0:
-        sigma = draws.elastic_sigma_px
-        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), dtype=np.float32)
-    return noise * np.float32(draws.elastic_alpha_px)
 
 
 def _jitter(pixels: NDArray[np.float32], draws: Draws) -> NDArray[np.float32]:

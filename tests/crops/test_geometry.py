@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from featstore.crops import Draws, augment
-from featstore.crops.geometry import displacement
+from featstore.crops.geometry import cell_px, displacement
+from tests.crops.literal import displace_literally
 
 FILL = (0.2, 0.5, 1.0)
 LEVELS = (51, 128, 255)
@@ -37,23 +38,32 @@ def test_there_and_back_is_near_the_crop(neutral: Draws, crop: np.ndarray) -> No
     assert np.abs(back[15:-15, 15:-15].astype(int) - crop[15:-15, 15:-15]).mean() < 4
 
 
-def test_displacement_has_simards_strength_and_is_smooth(neutral: Draws) -> None:
-    field = displacement(replace(neutral, elastic_alpha_px=25.0), 300, 300)
+@pytest.mark.parametrize(("sigma", "cell"), [(1.0, 1), (3.0, 1), (4.0, 2), (7.0, 4), (14.0, 8), (10.4, 5)])
+def test_displacement_has_simards_strength_and_smoothness(neutral: Draws, sigma: float, cell: int) -> None:
+    """That of noise for each pixel, whatever the cells are that it is drawn for."""
+    assert cell_px(sigma) == cell
+    draws = replace(neutral, elastic_alpha_px=25.0, elastic_sigma_px=sigma)
+    fields = [displacement(replace(draws, elastic_key=key), 300, 300)[40:-40, 40:-40] for key in range(8)]
     # Uniform noise has a spread of 1/sqrt(3), of which a Gaussian of sigma leaves 1 / (2 sqrt(pi) sigma).
-    inner = field[30:-30, 30:-30]
-    assert inner.std() == pytest.approx(25 / 3**0.5 / (2 * np.pi**0.5 * 7), rel=0.15)
-    assert np.abs(np.diff(field, axis=0)).max() < 0.5
-    assert abs(np.corrcoef(inner[..., 0].ravel(), inner[..., 1].ravel())[0, 1]) < 0.2
+    spread = 25 / 3**0.5 / (2 * np.pi**0.5 * sigma)
+    assert np.std(fields) == pytest.approx(spread, rel=0.06)
+    # Of two places sigma apart, the field has in common exp(-1/4).
+    far = round(sigma)
+    common = np.mean([(field[:, far:] * field[:, :-far]).mean() for field in fields]) / spread**2
+    assert common == pytest.approx(np.exp(-((far / sigma) ** 2) / 4), abs=0.08)
+    assert abs(np.corrcoef(np.stack(fields).reshape(-1, 2), rowvar=False)[0, 1]) < 0.1
 
 
-@pytest.mark.parametrize("side", [225, 448, 720, 721, 1117])
-def test_the_field_is_the_same_at_any_size(neutral: Draws, side: int) -> None:
-    """But for a thirtieth of a pixel: all of a cell's noise counts as being in its middle."""
-    draws = replace(neutral, elastic_alpha_px=25.0)
-    expected = cv2.resize(displacement(draws, side, side), (224, 224), interpolation=cv2.INTER_AREA) * (224 / side)
-    field = displacement(draws, side, 224)
-    assert np.abs(field - expected).mean() < 0.035
-    assert field.std() == pytest.approx(expected.std(), rel=0.02)
+@pytest.mark.parametrize("side", [40, 225, 448, 720, 721, 1117])
+def test_the_field_is_the_literal_one_at_any_size(neutral: Draws, side: int) -> None:
+    """But for a hundredth of a pixel: all of a cell's noise counts as being in its middle."""
+    draws, size = replace(neutral, elastic_alpha_px=25.0), min(side, 224)
+    literal = displace_literally(draws, side)
+    assert np.abs(displacement(draws, side, side) - literal).mean() < 0.013
+    expected = cv2.resize(literal, (size, size), interpolation=cv2.INTER_AREA) * (size / side)
+    field = displacement(draws, side, size)
+    assert np.abs(field - expected).mean() < 0.013
+    assert field.std() == pytest.approx(expected.std(), rel=0.025)
 
 
 def test_deformation_moves_pixels_by_the_field(neutral: Draws) -> None:

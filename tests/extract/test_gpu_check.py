@@ -62,7 +62,7 @@ def test_tables_and_exit_code(tiny: Path) -> None:
 def test_a_wrong_embedding_ends_it_with_1(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     normalise = RunningModel.normalise
     monkeypatch.setattr(RunningModel, "normalise", lambda self, pixels: normalise(self, pixels.flip(-1)))
-    monkeypatch.setattr(gpu_runs, "PAIRS", 1)
+    monkeypatch.setattr(gpu_runs, "RUNS", 1)
     monkeypatch.setattr(gpu_runs, "DISTINCT", 1)  # the second image is a link
     assert gpu_check.main(options(tiny, images=2)) == 1
     said = capsys.readouterr().out

@@ -6,12 +6,16 @@ import multiprocessing
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
+import psutil
 import pytest
 
 from featstore.encoders import load_encoder
+from featstore.encoders.processor import Resize
 from featstore.errors import FeatstoreError
 from featstore.extract import Setup, Station
 from featstore.extract.plan import ImageJob
@@ -159,6 +163,33 @@ def test_processes_are_started_as_there_is_work(challenge, run, children, tmp_pa
     )
     assert 1 <= max(seen) <= 8
     assert children() == []
+
+
+def test_loaders_rest_while_a_cpu_encodes(challenge, dataset_jobs, stain_texture, children):
+    """They would take the model's cores; there are more crops than the loaders have slots."""
+
+    def spent() -> float:
+        return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in children())
+
+    class Slow:
+        settings = replace(stain_texture.settings, input_size_px=32)
+        in_worker, how, prepare = False, MappingProxyType({}), Resize(32)
+        used: ClassVar[list[float]] = []
+
+        def start(self) -> None:
+            """Nothing is to be loaded."""
+
+        def encode(self, prepared):
+            before = spent()
+            time.sleep(0.1)
+            self.used.append(spent() - before)
+            return np.zeros((len(prepared), self.settings.dim), np.float32)
+
+    jobs, images = dataset_jobs(challenge, repeats=range(60)), []
+    with Station(Setup(Recipe(Slow.settings), Slow(), batch_size=24, workers=2)) as station:
+        station.embed(jobs, images.append, lambda: None)
+    assert sum(len(image.encoded) for image in images) == 8 * 2 * 60
+    assert max(Slow.used) < 0.05
 
 
 def test_decoding_happens_once_an_image(challenge, dataset_jobs, stain_texture, monkeypatch):
