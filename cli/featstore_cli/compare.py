@@ -62,7 +62,10 @@ def diff(
     version_b: Annotated[int | None, typer.Option(min=1, help="Version of the second.", show_default="newest")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare two stores, or two versions of one: recipe, keys, images, labels, and the embeddings of shared keys."""
+    """Compare two stores, or two versions of one: recipe, keys, images, labels, and the embeddings of shared keys.
+
+    Exit 0 whether or not they differ: --json says which parts do.
+    """
     from featstore.store.compare.diff import diff as compare
     from featstore.store.compare.diff import open_pair
 

@@ -81,7 +81,9 @@ def extract(
     ] = None,
     dask: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Spread images over the Dask cluster at tcp://host:8786."),
+        typer.Option(
+            metavar="ADDRESS", help="Spread images over the Dask cluster at tcp://host:8786, or of this scheduler file."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what there is to do, and how long.")] = False,
     strict: Annotated[

@@ -42,7 +42,7 @@ def lines(store: Path, info: dict[str, Any], result: Extraction) -> list[str]:
     said = [
         f"{store}: version {result.version}, fingerprint {info['fingerprint'][:12]}",
         f"  {counted(result.images, 'image')}, {counted(result.blobs, 'blob')}, {len(result.rejected)} left out",
-        f"  {info['embeddings']} embeddings of {info['dim']} numbers, {result.computed} of them computed now",
+        f"  {info['embeddings']} embeddings of {info['dim']} numbers in the store, {result.computed} computed now",
         f"  {result.seconds:.1f} s",
     ]
     if result.bottleneck is None:
@@ -67,7 +67,8 @@ def warn_of_images(store: Path, result: Extraction) -> None:
             f"{counted(result.replaced, 'image')} had changed: what was computed from the old content no longer counts"
         )
     if result.absent:
-        names = ", ".join(result.absent[:5])
+        more = len(result.absent) - 5
+        names = ", ".join(result.absent[:5]) + (f", and {more} more" if more > 0 else "")
         found = f"{counted(len(result.absent), 'image')} in {store} no longer in the data ({names})"
         warn(f"{found}: they stay in use; a store made anew is without them")
     _warn_of_rows(result.rejected, "left out")

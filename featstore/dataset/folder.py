@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from featstore.dataset.challenge import LABELS
 from featstore.dataset.files import is_folder, is_image_name, list_folder
 from featstore.dataset.names import image_key
 from featstore.dataset.pairs import Pair, pair_files
@@ -37,6 +38,9 @@ def read_folder(root: Path) -> Dataset:
         raise _nothing(root, tables, warnings)
     if tables:
         warnings.append(f"{listing(tables)} in {root} not read: to use a table of images and labels, give its own path")
+    labels = root.absolute().parent / LABELS
+    if labels.is_file():
+        warnings.append(f"{labels} not read: for labels and splits give DATA as the folder that it is in")
     records = sorted((_record(pair, root) for pair in found), key=lambda record: record.image)
     return make_dataset(root, "folder", records, warnings)
 

@@ -39,7 +39,7 @@ class _Model:
 
 _MODELS = {
     DEFAULT_ENCODER: _Model(
-        "owkin/phikon-v2", "non-commercial use only (Owkin's licence, at owkin/phikon-v2)", Processor(size_px=224)
+        "owkin/phikon-v2", "non-commercial use only: Owkin's licence, at owkin/phikon-v2", Processor(size_px=224)
     )
 }
 

@@ -101,7 +101,8 @@ def _advice(stage: str, lanes: Lanes) -> str:
     if stage == "encode" and not lanes.light:
         return _ENCODER.get(lanes.device, _ENCODER["cpu"])
     spare = lanes.cores if lanes.light else lanes.cores - lanes.encoders
-    if lanes.loaders < spare and (lanes.light or lanes.device != "cpu"):
+    loading = lanes.loaders or (lanes.encoders if lanes.light else 0)
+    if loading < spare and (lanes.light or lanes.device != "cpu"):
         each = lanes.loaders // lanes.encoders
         return f"More --workers would help: there were {each} for each device, {lanes.cores} cores in all."
     return "More cores would help, or more machines: --shard, --dask."

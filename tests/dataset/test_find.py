@@ -95,6 +95,13 @@ def test_names_that_differ_by_case_are_never_dropped(tree):
     ]
 
 
+def test_a_folder_of_the_challenge_taken_for_a_plain_one_is_told(tree):
+    root = tree("train_data/img_0000.png", train_labels__csv="sample_index,label\nimg_0000.png,A\n")
+    (warning,) = find_dataset(root / "train_data").warnings
+    assert "train_labels.csv not read" in warning
+    assert "the folder that it is in" in warning
+
+
 def test_plain_folder_with_subfolders_masks_and_links(tree):
     root = tree("b.png", "sub/img_1.png", "sub/mask_1.png", "sub/deep/a.tif", ".hidden/x.png", "sub/.x.png")
     (root / "sub" / "loop").symlink_to(root)

@@ -24,6 +24,7 @@ EVEN = dict.fromkeys(STAGES, 1.0)
         ({**EVEN, "decode": 900.0}, Lanes(cores=8, loaders=8, device="cuda"), "decode", "More cores"),
         ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=8, light=True), "encode", "More cores"),
         ({**EVEN, "encode": 50.0}, Lanes(cores=8, loaders=2, light=True), "encode", "More --workers"),
+        ({**EVEN, "encode": 50.0}, Lanes(cores=2, encoders=2, light=True), "encode", "More cores"),
         ({**EVEN, "write": 50.0}, Lanes(cores=8, loaders=2, device="cuda"), "write", "faster disk"),
         ({"augment": 3.0, "encode": 2.0, "write": 0.1}, Lanes(cores=8), "augment", "More cores"),
     ],
