@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from featstore.store.bags import Bags
 
 
 def pytest_configure() -> None:
@@ -28,3 +32,53 @@ def tiny_dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     processor = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "crop_size": {"height": 56, "width": 56}}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+NAMES = ("HER2(+)", "Luminal A", "Luminal B", "Triple negative")
+
+
+@pytest.fixture(scope="session")
+def make_bags() -> Callable[..., Bags]:
+    """Simulate bags: classes a little apart, blobs of an image alike, repeats of a blob more so."""
+
+    def make(
+        n_images: int = 60,
+        *,
+        dim: int = 12,
+        repeats: int = 2,
+        n_classes: int = 4,
+        apart: float = 2.0,
+        seed: int = 0,
+        twins: int = 0,
+        fingerprint: str = "",
+    ) -> Bags:
+        rng = np.random.default_rng(seed)
+        centres = np.random.default_rng(99).standard_normal((n_classes, dim)) * apart
+        classes = np.arange(n_images) % n_classes
+        rows, keys = [], []
+        for image, label in enumerate(classes):
+            middle = centres[label] + rng.standard_normal(dim)
+            for blob in range(rng.integers(1, 4)):
+                at = middle + rng.standard_normal(dim)
+                for repeat in range(repeats + 1):
+                    rows.append(at + (0.3 * rng.standard_normal(dim) if repeat else 0))
+                    keys.append((f"img_{image:04d}.png", blob, repeat))
+        images, blobs, counts = zip(*keys, strict=True)
+        names = [f"img_{image:04d}.png" for image in range(n_images)]
+        groups = {name: f"twin {i // 2}" for i, name in enumerate(names[: 2 * twins])}
+        return Bags.from_rows(
+            np.array(rows, dtype=np.float32),
+            images,
+            blobs,
+            counts,
+            labels=dict(zip(names, np.array(NAMES)[classes], strict=True)),
+            groups=groups,
+            provenance={"fingerprint": fingerprint, "version": 1} if fingerprint else None,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bags(make_bags: Callable[..., Bags]) -> Bags:
+    return make_bags(60)

@@ -18,7 +18,17 @@ def _heavy(what: str, heavy: tuple[str, ...] = HEAVY) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("module", ["featstore", "featstore.store", "featstore.toolkit", "featstore_cli.app"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "featstore",
+        "featstore.store",
+        "featstore.toolkit",
+        "featstore.evaluate",
+        "featstore.report",
+        "featstore_cli.app",
+    ],
+)
 def test_importing_loads_nothing_heavy(module):
     assert _heavy(f"import {module}") == "[]"
 
@@ -55,6 +65,8 @@ def test_the_probe_can_fail():
         "featstore.extract",
         "featstore.store",
         "featstore.toolkit",
+        "featstore.evaluate",
+        "featstore.report",
     ],
 )
 def test_what_a_room_exports_is_there(module):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.options import SplitOrAll, VersionOption
+from featstore_cli.options import SplitOrAll, StoresArgument, VersionOption, given_stores
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ __all__ = ["EXAMPLES", "predict"]
 EXAMPLES = """\b
 Examples:
   featstore predict
-  featstore predict ensemble.model embeddings.store --submission submission.csv"""
+  featstore predict ensemble.model embeddings.store --submission submission.csv
+  featstore predict --tta
+  featstore predict both.model phikon.store uni.store"""
 
 
 def _interrupted(out: Path, **_: Any) -> str:
@@ -41,10 +43,13 @@ def _check_targets(out: Path, submission: Path | None, model: Path) -> None:
 @plain_errors(_interrupted)
 def predict(
     model: Annotated[Path, typer.Argument(help="A file that fit wrote.")] = Path("ensemble.model"),
-    store: Annotated[Path, typer.Argument(help="The store to predict.")] = Path("embeddings.store"),
+    stores: StoresArgument = None,
     out: Annotated[Path, typer.Option(help="CSV of labels, confidences and probabilities.")] = Path("predictions.csv"),
     submission: Annotated[Path | None, typer.Option(help="CSV of just sample_index,label, as well.")] = None,
     split: Annotated[SplitOrAll, typer.Option(help="Which images.")] = SplitOrAll.test,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over the stored repeats too: test-time augmentation.")
+    ] = False,
     store_version: VersionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -59,7 +64,8 @@ def predict(
     started = time.perf_counter()
     _check_targets(out, submission, model)
     ensemble = load_model(model)
-    predictions = predict_images(ensemble, open_store(store, version=store_version), split.value)
+    opened = [open_store(path, version=store_version) for path in given_stores(stores, store_version)]
+    predictions = predict_images(ensemble, opened, split.value, tta=tta)
     write_predictions(out, predictions, ensemble.classes_, keys=split is SplitOrAll.all)
     if submission is not None:
         write_submission(submission, predictions)

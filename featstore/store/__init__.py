@@ -3,6 +3,7 @@
 from featstore.store.bags import Bag, Bags, Instances
 from featstore.store.create import create_store
 from featstore.store.images import ImageRow
+from featstore.store.joined import JoinedBags, join_bags
 from featstore.store.labels import NameMatch, NewLabel, match_names, relabel
 from featstore.store.reader import Store, open_store
 from featstore.store.upkeep.merge import Merge, merge
@@ -16,6 +17,7 @@ __all__ = [
     "Bags",
     "ImageRow",
     "Instances",
+    "JoinedBags",
     "Merge",
     "NameMatch",
     "NewLabel",
@@ -25,6 +27,7 @@ __all__ = [
     "Vacuum",
     "Verification",
     "create_store",
+    "join_bags",
     "match_names",
     "merge",
     "open_store",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -187,6 +187,23 @@ class Bags:
             self.groups[key],
             self.provenance,
         )
+
+    def at_repeat(self, repeat: int) -> Bags:
+        """Return the images that have this repeat of every blob, with it in the place of the clean one.
+
+        What a model says of it is what it says of the augmented crops: averaged over repeats, that is test-time
+        augmentation.
+        """
+        rows, image = self._all_rows()
+        blobs = np.bincount(image[self._rows.repeat[rows] == 0], minlength=len(self))
+        wanted = self._rows.repeat[rows] == repeat
+        found = np.bincount(image[wanted], minlength=len(self))
+        whole = (found == blobs) & (found > 0)
+        kept = rows[wanted & whole[image]]
+        start = np.cumsum(found[whole]) - found[whole]
+        taken = SharedRows(self._rows.embeddings[kept], self._rows.blob[kept], np.zeros(len(kept), dtype=np.int32))
+        some: Bags = self[whole]
+        return replace(some, _rows=taken, _start=start, _stop=start + found[whole])
 
     def instances(self, repeats: Repeats = "clean") -> Instances:
         """Return the rows of all bags, in the order of the images, then blob, then repeat.

@@ -19,7 +19,7 @@ from featstore.store.index import KeyIndex, blob_table
 from featstore.store.keys import named_table
 from featstore.store.packed import PackedVersion, read_packed
 from featstore.store.runs import run_starts
-from featstore.store.subsets import as_labelled, chosen_rows, is_whole, positions, repeats_up_to
+from featstore.store.subsets import as_labelled, chosen_rows, first_blobs, is_whole, positions, repeats_up_to
 
 __all__ = ["Store", "open_store"]
 
@@ -167,6 +167,7 @@ class Store:
         labels: Mapping[str, str] | None = None,
         groups: Mapping[str, str] | None = None,
         labelled: bool | None = None,
+        max_blobs: int | None = None,
     ) -> Bags:
         """Collect one bag of blob embeddings an image.
 
@@ -179,6 +180,8 @@ class Store:
             Instead of those in the store, whose twins stay together all the same.
         labelled : bool, optional
             Only images that have a label; by default for the training split.
+        max_blobs : int, optional
+            So many of each image's blobs, those with the lowest numbers: the largest of an extraction. All by default.
 
         Returns
         -------
@@ -188,12 +191,14 @@ class Store:
         Raises
         ------
         SettingError
-            If ``split`` is unknown, or ``repeats`` is no number of repeats that are stored.
+            If ``split`` is unknown, ``repeats`` is no number of repeats that are stored, or ``max_blobs`` is below 1.
         """
         only_labelled = split == "train" if labelled is None else labelled
         usable = as_labelled(self.usable(split), labels, groups, only_labelled=only_labelled)
         index = self._index
         rows = chosen_rows(index, self.path, repeats_up_to(repeats, self.repeats, self.path), usable, None)
+        if max_blobs is not None:
+            rows = first_blobs(index, rows, max_blobs)
         start = run_starts(index.image[rows])
         return Bags.from_sorted(
             index.gather(rows, self.dim, self.dtype),

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from featstore.errors import DataError, SettingError
 from featstore.store.images import ImageRow
 from featstore.store.index import KeyIndex
-from featstore.store.runs import rows_of_runs
+from featstore.store.runs import rows_of_runs, run_numbers, run_starts
 
-__all__ = ["as_labelled", "chosen_rows", "is_whole", "positions", "repeats_up_to"]
+__all__ = ["as_labelled", "chosen_rows", "first_blobs", "is_whole", "positions", "repeats_up_to"]
 
 
 def chosen_rows(
@@ -39,6 +39,23 @@ def chosen_rows(
         if wanted is not None:
             rows = rows[np.isin(column[rows], _as_numbers(wanted, name))]
     return rows
+
+
+def first_blobs(index: KeyIndex, rows: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Keep, of rows in key order, those of the first so many blobs of each image.
+
+    Raises
+    ------
+    SettingError
+        If ``count`` is below 1.
+    """
+    if count < 1:
+        raise SettingError(f"max_blobs is {count}", expected="1 or more")
+    image, blob = index.image[rows], index.blob[rows]
+    number = run_numbers(run_starts(image, blob), len(rows))
+    first_of_image = run_starts(image)
+    kept: NDArray[np.intp] = rows[number - number[first_of_image][run_numbers(first_of_image, len(rows))] < count]
+    return kept
 
 
 def positions(index: KeyIndex, indices: ArrayLike) -> NDArray[np.intp]:

@@ -8,12 +8,14 @@ from featstore.toolkit.persistence import load_model, save_model
 from featstore.toolkit.pooling import MeanPool, PooledHead
 from featstore.toolkit.presets import m4, m5
 from featstore.toolkit.temperature import TemperatureScaling
+from featstore.toolkit.views import OnView
 
 __all__ = [
     "FoldEnsemble",
     "LogitFusion",
     "MLPHead",
     "MeanPool",
+    "OnView",
     "PooledHead",
     "TemperatureScaling",
     "load_model",

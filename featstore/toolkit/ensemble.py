@@ -8,15 +8,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from featstore.errors import FingerprintMismatchError, LabelError, SettingError
 from featstore.store.bags import Bags
+from featstore.store.joined import JoinedBags
 from featstore.toolkit.fusion import LogitFusion
 from featstore.toolkit.inputs import Samples, check_labels, check_samples, fit_estimator, groups_of, is_whole, require
+from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
 from featstore.toolkit.temperature import TemperatureScaling
 from featstore.toolkit.threads import one_core
@@ -112,7 +114,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
             raise LabelError(f"{len(together)} groups for {len(labels)} images", expected="one group an image")
         self.folds_ = assign_folds(labels, together, self.n_splits, random_state)
         self.class_prior_ = counts / counts.sum()
-        self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags) else {}
+        self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags | JoinedBags) else {}
         self._fit_folds(samples, labels, random_state, callback)
         predicted = self.classes_[self.oof_probabilities_.argmax(axis=1)]
         self.oof_macro_f1_, self.oof_accuracy_ = _scores(labels, predicted)
@@ -128,7 +130,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         samples = check_samples(self, X, reset=False)
-        if isinstance(samples, Bags):
+        if isinstance(samples, Bags | JoinedBags):
             self._check_fingerprint(samples.provenance)
         total = np.zeros((len(samples), len(self.classes_)))
         with one_core():
@@ -150,7 +152,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         callback: Callable[[FoldScore], object] | None,
     ) -> None:
         tasks = [
-            delayed(_fit_fold)(_seeded(self.estimator, random_state), X, y, self.folds_ == fold)
+            delayed(_fit_fold)(seeded(self.estimator, random_state), X, y, self.folds_ == fold)
             for fold in range(self.n_splits)
         ]
         self.estimators_, self.fold_scores_ = [], []
@@ -199,13 +201,6 @@ def _probabilities(estimator: Any, X: Samples) -> NDArray[np.float64]:
     given = np.asarray(estimator.predict_proba(X), dtype=np.float64)
     probabilities: NDArray[np.float64] = given / given.sum(axis=1, keepdims=True)
     return probabilities
-
-
-def _seeded(estimator: Any, random_state: np.random.RandomState) -> Any:
-    """Return a clone in which every ``random_state`` has a seed of its own."""
-    copy = clone(estimator)
-    names = [name for name in sorted(copy.get_params()) if name.rpartition("__")[2] == "random_state"]
-    return copy.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in names})
 
 
 def _choices(estimator: Any) -> tuple[dict[str, float], dict[str, float]]:

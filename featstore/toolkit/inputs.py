@@ -13,6 +13,7 @@ from sklearn.utils.validation import _num_samples, column_or_1d, has_fit_paramet
 
 from featstore.errors import DataError, LabelError, SettingError
 from featstore.store.bags import Bags
+from featstore.store.joined import JoinedBags
 from featstore.toolkit.splits import hold_out
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
     "with_validation",
 ]
 
-Samples: TypeAlias = Bags | NDArray[Any]
+Samples: TypeAlias = Bags | JoinedBags | NDArray[Any]
 EvalSet: TypeAlias = tuple[Any, Any]
 
 
@@ -58,7 +59,7 @@ def check_samples(estimator: Any, X: Any, *, reset: bool) -> Samples:
 
     With ``reset`` it sets ``n_features_in_`` (and ``feature_names_in_`` for data frames), else it compares with them.
     """
-    if not isinstance(X, Bags):
+    if not isinstance(X, Bags | JoinedBags):
         array: NDArray[Any] = validate_data(estimator, X, reset=reset)
         return array
     if len(X) == 0:
@@ -85,6 +86,12 @@ def as_bags(X: Samples) -> Bags:
     """Return bags as they are, and each row of an array as an image with one blob."""
     if isinstance(X, Bags):
         return X
+    if isinstance(X, JoinedBags):
+        raise DataError(
+            f"embeddings of {len(X.views)} encoders",
+            expected="those of one",
+            remedy="Tell the head which to use: OnView(head, 0).",
+        )
     with np.errstate(over="ignore"):  # what doesn't fit is told below, as an error
         return Bags.from_array(check_finite(X.astype(np.float32)))
 
@@ -130,7 +137,7 @@ def encode(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
 
 def groups_of(X: Samples) -> NDArray[Any]:
     """Return the group of each image; in an array every row is its own."""
-    return X.groups if isinstance(X, Bags) else np.arange(_num_samples(X))
+    return X.groups if isinstance(X, Bags | JoinedBags) else np.arange(_num_samples(X))
 
 
 def with_validation(

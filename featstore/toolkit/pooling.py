@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from featstore.errors import SettingError
 from featstore.store.bags import Bags
+from featstore.store.joined import JoinedBags
 from featstore.toolkit.inputs import (
     EvalSet,
     as_bags,
@@ -32,6 +33,8 @@ __all__ = ["MeanPool", "PooledHead"]
 class MeanPool(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Mean embedding of each image over its blobs, from the clean repeat; an array passes unchanged.
 
+    Of several encoders' bags (`join_bags`) it takes each one's mean, one after the other.
+
     Put it in front of any estimator that takes arrays, to use that on `Bags`. It needs no fitting.
     """
 
@@ -43,7 +46,7 @@ class MeanPool(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> NDArray[Any]:
         """Return embeddings of shape (n_images, dim); float32 for bags."""
         samples = check_samples(self, X, reset=False)
-        return check_finite(samples.means()) if isinstance(samples, Bags) else samples
+        return check_finite(samples.means()) if isinstance(samples, Bags | JoinedBags) else samples
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError
-from featstore.store import ImageRow, Store
+from featstore.errors import DataError, FingerprintMismatchError
+from featstore.store import Bags, ImageRow, JoinedBags, Store, join_bags
 from featstore.store.disk.files import write_atomically
 
 __all__ = ["Prediction", "predict_images", "write_predictions", "write_submission"]
@@ -38,26 +38,74 @@ class Prediction:
     note: str
 
 
-def predict_images(model: Any, store: Store, split: str = "test") -> list[Prediction]:
+def predict_images(
+    model: Any, store: Store | Sequence[Store], split: str = "test", *, tta: bool = False
+) -> list[Prediction]:
     """Predict each image of a split, in the order of the input; the class prior for one without embeddings.
 
     Parameters
     ----------
     model : FoldEnsemble
-    store : Store
+    store : Store or sequence of Store
+        Several, in any order, for a model that was fitted on the embeddings of several encoders.
     split : {"test", "train", "all"}
+    tta : bool
+        Test-time augmentation: the mean of the probabilities for the clean crops and for each stored repeat.
 
     Raises
     ------
     DataError
-        If the split has no image.
+        If the split has no image, or with ``tta`` none that has an augmented repeat.
+    FingerprintMismatchError
+        If the stores are not of the recipes that the model was fitted on.
     """
-    bags = store.bags(split, repeats=0, labelled=False)
-    rows = sorted((row for row in store.images.values() if split in {"all", row.split}), key=lambda row: row.position)
+    stores = _as_fitted(model, [store] if isinstance(store, Store) else list(store))
+    views = [each.bags(split, repeats=None if tta else 0, labelled=False) for each in stores]
+    bags = views[0] if len(views) == 1 else join_bags(views)
+    known = {row.image: row for each in reversed(stores) for row in each.images.values()}
+    rows = sorted((row for row in known.values() if split in {"all", row.split}), key=lambda row: row.position)
+    where = " and ".join(str(each.path) for each in stores)
     if not rows:
-        raise DataError(f"{store.path} has no {split} images", remedy="Choose others: --split train or --split all.")
-    found = dict(zip(bags.images.tolist(), model.predict_proba(bags) if len(bags) else (), strict=True))
+        raise DataError(f"{where}: no {split} images", remedy="Choose others: --split train or --split all.")
+    if tta and len(bags) and bags.repeats == [0]:
+        raise DataError(
+            f"{where}: no augmented repeats of {split} images",
+            remedy="Leave --tta out, or make some: featstore extract --test-repeats 4, for the same store.",
+        )
+    found = _mean_probabilities(model, bags)
     return [_prediction(model, row, found.get(row.image)) for row in rows]
+
+
+def _as_fitted(model: Any, stores: list[Store]) -> list[Store]:
+    """Put stores in the order of those that the model was fitted on."""
+    fitted = str(getattr(model, "provenance_", {}).get("fingerprint", ""))
+    if not fitted:
+        return stores
+    left, ordered = list(stores), []
+    for fingerprint in fitted.split("+"):
+        match = next((store for store in left if store.fingerprint == fingerprint), None)
+        if match is not None:
+            left.remove(match)
+            ordered.append(match)
+    if left or len(ordered) < fitted.count("+") + 1:
+        given = ", ".join(f"{store.path}: {store.fingerprint}" for store in stores)
+        raise FingerprintMismatchError(
+            f"the embeddings have fingerprint {given}",
+            expected=f"{' and '.join(fitted.split('+'))}, on which the model was fitted",
+            remedy="Predict on stores of the same recipes, or fit again on these.",
+        )
+    return ordered
+
+
+def _mean_probabilities(model: Any, bags: Bags | JoinedBags) -> dict[str, NDArray[np.floating[Any]]]:
+    """Average over the repeats that each image has: for bags of clean repeats alone, what the model says of these."""
+    total: dict[str, list[NDArray[np.floating[Any]]]] = {}
+    for repeat in bags.repeats:
+        some = bags if bags.repeats == [0] else bags.at_repeat(repeat)
+        if len(some):
+            for image, probabilities in zip(some.images.tolist(), model.predict_proba(some), strict=True):
+                total.setdefault(image, []).append(probabilities)
+    return {image: np.mean(each, axis=0) for image, each in total.items()}
 
 
 def _prediction(model: Any, row: ImageRow, probabilities: NDArray[np.floating[Any]] | None) -> Prediction:

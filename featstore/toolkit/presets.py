@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from featstore.toolkit.ensemble import FoldEnsemble
 from featstore.toolkit.fusion import LogitFusion
+from featstore.toolkit.inputs import is_whole, require
+from featstore.toolkit.logits import LogitClassifier
 from featstore.toolkit.mlp import MLPHead
-from featstore.toolkit.pooling import PooledHead
+from featstore.toolkit.pooling import MeanPool, PooledHead
 from featstore.toolkit.temperature import TemperatureScaling
+from featstore.toolkit.views import OnView
 
 __all__ = ["m4", "m5", "xgboost_for_embeddings"]
+
+Head: TypeAlias = tuple[str, Any]
 
 # A fold's validation part has some dozen images: when all of them are right, it asks for a temperature of 0.
 _BOUNDS = (0.1, 10.0)
 
 
-def m4(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None) -> FoldEnsemble:
+def m4(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None, *, n_views: int = 1) -> FoldEnsemble:
     """Return M4: a calibrated `MLPHead` on image embeddings, ten folds.
 
     Parameters
@@ -24,16 +33,26 @@ def m4(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None) 
     random_state : int, RandomState or None
     n_splits : int, default=10
     n_jobs : int or None
+    n_views : int, default=1
+        Encoders: with more than one, for `JoinedBags`, a head on each is fitted and they are fused.
 
     Returns
     -------
     FoldEnsemble
     """
-    head = TemperatureScaling(MLPHead(level="image"), bounds=_BOUNDS)
-    return FoldEnsemble(head, n_splits, n_jobs=n_jobs, random_state=random_state)
+    heads = _on_views([("mlp", MLPHead(level="image"))], n_views)
+    model = _calibrated(heads[0][1]) if len(heads) == 1 else _fused(heads)
+    return FoldEnsemble(model, n_splits, n_jobs=n_jobs, random_state=random_state)
 
 
-def m5(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None) -> FoldEnsemble:
+def m5(
+    random_state: Any = None,
+    n_splits: int = 10,
+    n_jobs: int | None = None,
+    *,
+    heads: Sequence[Head] | None = None,
+    n_views: int = 1,
+) -> FoldEnsemble:
     """Return M5: an `MLPHead` on blob embeddings and XGBoost on image embeddings, calibrated and fused, ten folds.
 
     Parameters
@@ -41,16 +60,40 @@ def m5(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None) 
     random_state : int, RandomState or None
     n_splits : int, default=10
     n_jobs : int or None
+    heads : sequence of (str, classifier), optional
+        Other heads than these two, one or more. Any classifier of scikit-learn's kind will do: one that takes arrays
+        gets image embeddings (`PooledHead`), and each is calibrated (`TemperatureScaling`) unless it is already.
+    n_views : int, default=1
+        Encoders: with more than one, for `JoinedBags`, all heads are fitted on each and fused.
 
     Returns
     -------
     FoldEnsemble
     """
-    heads = [
-        ("mlp", TemperatureScaling(MLPHead(level="blob"), bounds=_BOUNDS)),
-        ("xgboost", TemperatureScaling(PooledHead(xgboost_for_embeddings()), bounds=_BOUNDS)),
-    ]
-    return FoldEnsemble(LogitFusion(heads), n_splits, n_jobs=n_jobs, random_state=random_state)
+    chosen = [("mlp", MLPHead(level="blob")), ("xgboost", xgboost_for_embeddings())] if heads is None else heads
+    return FoldEnsemble(_fused(_on_views(chosen, n_views)), n_splits, n_jobs=n_jobs, random_state=random_state)
+
+
+def _on_views(heads: Sequence[Head], n_views: int) -> list[Head]:
+    """Give every view a clone of each head, named by its position."""
+    require(is_whole(n_views), f"n_views is {n_views!r}", "a whole number of encoders, 1 or more")
+    if n_views == 1:
+        return list(heads)
+    return [(f"{name}_{view}", OnView(_for_bags(clone(head)), view)) for view in range(n_views) for name, head in heads]
+
+
+def _fused(heads: Sequence[Head]) -> LogitFusion:
+    return LogitFusion([(name, _calibrated(head)) for name, head in heads])
+
+
+def _calibrated(head: Any) -> Any:
+    return head if isinstance(head, TemperatureScaling) else TemperatureScaling(_for_bags(head), bounds=_BOUNDS)
+
+
+def _for_bags(head: Any) -> Any:
+    """Let a classifier that takes arrays take bags."""
+    pools = isinstance(head, Pipeline) and isinstance(head.steps[0][1], MeanPool)
+    return head if isinstance(head, LogitClassifier) or pools else PooledHead(head)
 
 
 def xgboost_for_embeddings() -> Any:

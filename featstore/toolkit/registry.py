@@ -98,6 +98,12 @@ def _pooled(head: Any) -> bool:
     return np.array_equal(inner, np.arange(_classes(head))) and _same_width(head, head.estimator_)
 
 
+def _view(head: Any) -> bool:
+    # A view is as wide as its head, all of them together are wider.
+    ok = isinstance(head.view, int) and not isinstance(head.view, bool) and head.view >= 0
+    return ok and _classes(head) > 0 and np.array_equal(head.classes_, head.estimator_.classes_)
+
+
 def _ensemble(ensemble: Any) -> bool:
     n_classes, folds, heads = _classes(ensemble), ensemble.folds_, ensemble.estimators_
     if not n_classes or not isinstance(heads, list) or not heads or not isinstance(folds, np.ndarray):
@@ -154,6 +160,7 @@ REGISTRY: dict[str, Saved] = {
         _mlp,
     ),
     "MeanPool": Saved("featstore.toolkit.pooling", (), _anything),
+    "OnView": Saved("featstore.toolkit.views", ("classes_", "estimator_"), _view),
     "Pipeline": Saved("sklearn.pipeline", (), _pipeline),
     "PooledHead": Saved("featstore.toolkit.pooling", ("classes_", "estimator_"), _pooled),
     "StandardScaler": Saved("sklearn.preprocessing", ("mean_", "n_samples_seen_", "scale_", "var_"), _scaler),

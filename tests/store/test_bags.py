@@ -170,3 +170,21 @@ def test_repeats_that_no_image_has_or_only_some(bags):
     assert fewer[:0].means([2]).shape == (0, 4)
     with pytest.raises(SettingError, match="repeats is 'cleen'; expected clean, all"):
         bags.means("cleen")
+
+
+@pytest.mark.parametrize("repeat", [0, 1, 2])
+def test_another_repeat_takes_the_place_of_the_clean_one(bags, repeat):
+    some = bags[[4, 0, 2]].at_repeat(repeat)
+    assert some.images.tolist() == bags.images[[4, 0, 2]].tolist()
+    assert some.repeats == [0]
+    np.testing.assert_array_equal(some.means(), bags[[4, 0, 2]].means([repeat]))
+    np.testing.assert_array_equal(some[1:].labels, bags.labels[[0, 2]])
+
+
+def test_images_that_lack_a_repeat_of_a_blob_are_left_out():
+    rows = [("a", 0, 0), ("a", 0, 1), ("a", 1, 0), ("b", 0, 0), ("b", 0, 1), ("c", 0, 0)]
+    images, blobs, repeats = zip(*rows, strict=True)
+    some = Bags.from_rows(np.arange(6, dtype=np.float32)[:, None], images, blobs, repeats).at_repeat(1)
+    assert some.images.tolist() == ["b"]
+    assert some.means().tolist() == [[4]]
+    assert len(some.at_repeat(7)) == 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from xgboost import XGBClassifier
 
@@ -175,3 +178,28 @@ def test_presets_learn(preset, bags, make_bags):
     assert model.get_params()["n_splits"] == 3
     assert model.score(new, new.labels) > 0.8
     assert model.oof_macro_f1_ > 0.8
+
+
+def test_m5_fuses_whatever_heads_it_is_given(bags, make_bags):
+    heads = [
+        ("mlp", MLPHead(max_epochs=10)),
+        ("logistic", LogisticRegression()),
+        ("histogram", HistGradientBoostingClassifier(max_iter=10, max_depth=2)),
+        ("pipeline", make_pipeline(MeanPool(), StandardScaler(), LinearSVC())),
+        ("sure", TemperatureScaling(PooledHead(GaussianNB()), bounds=(1.0, 10.0))),
+    ]
+    model = m5(random_state=0, n_splits=3, heads=heads).fit(bags, bags.labels)
+    for score in model.fold_scores_:
+        assert list(score["weights"]) == [name for name, _ in heads]
+        assert sum(score["weights"].values()) == pytest.approx(1)
+        assert score["temperatures"]["sure"] >= 1
+    new = make_bags(100, seed=1)
+    assert model.score(new, new.labels) > 0.8
+
+
+def test_the_default_heads_of_m5_are_named_and_can_be_set():
+    model = m5()
+    assert [name for name, _ in model.estimator.estimators] == ["mlp", "xgboost"]
+    assert (
+        model.set_params(estimator__mlp__estimator__hidden=()).get_params()["estimator__mlp__estimator__hidden"] == ()
+    )

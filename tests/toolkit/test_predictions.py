@@ -71,3 +71,22 @@ def test_embeddings_of_another_recipe_are_refused(model, tmp_path):
         writer.add("x.png", [0], [0], np.zeros((1, DIM)), split="test")
     with pytest.raises(FingerprintMismatchError, match="fit again"):
         predict_images(model, open_store(tmp_path / "z.store"))
+
+
+def test_test_time_augmentation_averages_over_the_repeats_that_an_image_has(model, tmp_path):
+    rng, clean = np.random.default_rng(1), np.full((1, DIM), 1.5)
+    with create_store(tmp_path / "r.store", {"a": 1}, DIM) as writer:
+        repeated = clean + rng.normal(size=(3, DIM))
+        writer.add("three.png", [0] * 3, [0, 1, 2], repeated, facts={"split": "test"})
+        writer.add("one.png", [0], [0], clean, facts={"split": "test"})
+    store = open_store(tmp_path / "r.store")
+    found = {prediction.row.image: prediction.probabilities for prediction in predict_images(model, store, tta=True)}
+    plain = {prediction.row.image: prediction.probabilities for prediction in predict_images(model, store)}
+    np.testing.assert_allclose(found["three.png"], model.predict_proba(repeated).mean(axis=0), rtol=1e-6)
+    assert not np.allclose(found["three.png"], plain["three.png"])
+    np.testing.assert_array_equal(found["one.png"], plain["one.png"])
+
+
+def test_test_time_augmentation_needs_repeats(store, model):
+    with pytest.raises(DataError, match=r"no augmented repeats of its test images.*--test-repeats 4"):
+        predict_images(model, store, tta=True)

@@ -1,0 +1,150 @@
+"""``featstore sweep``: what more repeats, more blobs, another preset or encoder would have brought."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featstore_cli.evaluate import FoldsOption, shown_on
+from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fitting_on
+from featstore_cli.options import StoresArgument, given_stores
+from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
+from featstore_cli.progress import progress_bar
+from featstore_cli.training import GroupOption, LabelsOption, Preset, SeedOption, model_of, training_bags
+
+if TYPE_CHECKING:
+    from featstore.evaluate import Candidate, Row
+
+__all__ = ["EXAMPLES", "sweep"]
+
+EXAMPLES = """\b
+Examples:
+  featstore sweep
+  featstore sweep --repeats 0,1,2,4,8 --seeds 5 --out repeats
+  featstore sweep --max-blobs 1,3,10 --repeats 4
+  featstore sweep phikon.store uni.store --repeats 4 --presets m4,m5"""
+
+
+def _interrupted(**_: Any) -> str:
+    return "Nothing was written. Run the same command again."
+
+
+@plain_errors(_interrupted)
+def sweep(
+    stores: StoresArgument = None,
+    repeats: Annotated[
+        str | None, typer.Option(metavar="0,1,3", help="Numbers of repeats.", show_default="0,1,3,4, as far as stored")
+    ] = None,
+    max_blobs: Annotated[
+        str | None, typer.Option(metavar="1,3,10", help="Largest blobs of each image.", show_default="all")
+    ] = None,
+    presets: Annotated[str, typer.Option(metavar="m4,m5", help="Presets, whose single heads are fitted.")] = "m5",
+    folds: FoldsOption = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other folds and other seeds.")] = 3,
+    seed: SeedOption = 0,
+    labels: LabelsOption = None,
+    group: GroupOption = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write sweep.csv and sweep.png here, as well.")
+    ] = None,
+    jobs: JobsOption = None,
+    dask: DaskOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare settings on the same folds with the same seeds; nothing is extracted anew.
+
+    Every combination is evaluated, nested: an outer fold's images drive no choice. To be quick, a preset's heads are
+    fitted once in each outer fold and not as an ensemble, so differences between rows count more than their level;
+    featstore evaluate tells that of the ensemble.
+    """
+    from featstore.evaluate import Candidate, sweep, write_rows
+    from featstore.store import open_store
+    from featstore.store.disk.files import make_folder
+
+    started = time.perf_counter()
+    at_a_time = fitted_at_a_time(jobs, dask)
+    wanted = [_preset(name) for name in _words(presets, "--presets")]
+    blobs: list[int | None] = [None] if max_blobs is None else [*_numbers(max_blobs, "--max-blobs", least=1)]
+    if out is not None:
+        from featstore.report import draw_sweep, require_matplotlib
+
+        require_matplotlib()
+        make_folder(out)
+    candidates: list[tuple[Row, Candidate]] = []
+    for path in given_stores(stores):
+        store = open_store(path)
+        numbers = _stored(store.repeats) if repeats is None else _numbers(repeats, "--repeats", least=0)
+        for most, number in product(blobs, numbers):
+            bags = training_bags([store], number, labels, group, max_blobs=most)
+            for preset in wanted:
+                setting = {"store": str(path), "preset": preset.value, "max_blobs": most, "repeats": number}
+                candidates.append((setting, Candidate(str(path), model_of(preset).estimator, bags)))
+    with fitting_on(dask, [candidate.X for _, candidate in candidates]), progress_bar("sweep") as move:
+        rows = sweep(
+            candidates,
+            n_splits=folds,
+            n_seeds=seeds,
+            random_state=seed,
+            n_jobs=at_a_time,
+            callback=shown_on(move),
+        )
+    if out is not None:
+        write_rows(out / "sweep.csv", rows)
+        draw_sweep(rows, out / "sweep.png")
+    seconds = round(time.perf_counter() - started, 3)
+    if as_json:
+        print_json({"rows": rows, "folds": folds, "seeds": seeds, "out": str(out) if out else None, "seconds": seconds})
+    else:
+        print_lines(_lines(rows, folds, seeds, out, seconds))
+
+
+def _stored(repeats: Sequence[int]) -> list[int]:
+    return [number for number in (0, 1, 3, 4) if number <= max(repeats)]
+
+
+def _words(text: str, option: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words) or len(set(words)) < len(words):
+        raise typer.BadParameter(f"{text!r} is no list of different settings, such as 0,1,3", param_hint=option)
+    return words
+
+
+def _numbers(text: str, option: str, *, least: int) -> list[int]:
+    words = _words(text, option)
+    if not all(re.fullmatch(r"[0-9]{1,6}", word) and int(word) >= least for word in words):
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from {least}", param_hint=option)
+    return [int(word) for word in words]
+
+
+def _preset(name: str) -> Preset:
+    if name not in list(Preset):
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(Preset)}", param_hint="--presets")
+    return Preset(name)
+
+
+def _lines(rows: Sequence[Row], folds: int, seeds: int, out: Path | None, seconds: float) -> Iterator[str]:
+    many = [name for name in ("store", "preset", "max_blobs", "repeats") if len({row[name] for row in rows}) > 1]
+    shown = many or ["repeats"]
+    widths = {name: max(len(name), *(len(_shown(row[name])) for row in rows)) for name in shown}
+    yield f"{folds} outer folds, {counted(seeds, 'seed')}"
+    heads = "  ".join(f"{name.replace('_', ' '):>{widths[name]}}" for name in shown)
+    yield f"{heads}  macro-F1  std over seeds    95% over images  less the first row (95%)"
+    for row in rows:
+        where = "  ".join(f"{_shown(row[name]):>{widths[name]}}" for name in shown)
+        spread = f"{row['macro_f1_std']:.3f}" if seeds > 1 else "one seed"
+        interval = f"{row['macro_f1_ci_low']:.3f} to {row['macro_f1_ci_high']:.3f}"
+        paired = f"{row['difference']:+.3f} ({row['difference_ci_low']:+.3f} to {row['difference_ci_high']:+.3f})"
+        yield f"{where}  {row['macro_f1_mean']:>8.3f}  {spread:>14}  {interval:>17}  {paired:>24}"
+    if out is not None:
+        yield f"{out}: sweep.csv and sweep.png"
+    yield f"{seconds:.1f} s"
+
+
+def _shown(value: Any) -> str:
+    return "all" if value is None else str(value)

@@ -1,0 +1,136 @@
+"""What commands that learn from a store share: which images, labels, groups and repeats, and which preset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featstore_cli.output import counted, warn, warn_of_names
+
+if TYPE_CHECKING:
+    from featstore.store import Bags, JoinedBags, Store
+
+__all__ = [
+    "GroupOption",
+    "LabelsOption",
+    "Preset",
+    "PresetOption",
+    "RepeatsOption",
+    "SeedOption",
+    "model_of",
+    "training_bags",
+]
+
+
+class Preset(StrEnum):
+    """The presets of the toolkit."""
+
+    m4 = "m4"
+    m5 = "m5"
+
+
+PresetOption = Annotated[
+    Preset, typer.Option(help="m4: an MLP on image means. m5: an MLP on blobs fused with XGBoost.")
+]
+RepeatsOption = Annotated[
+    int | None, typer.Option(min=0, help="Use repeats up to this one.", show_default="all that are stored")
+]
+LabelsOption = Annotated[Path | None, typer.Option(help="CSV of sample_index,label to use instead.")]
+GroupOption = Annotated[
+    str | None, typer.Option(help="Column of --labels whose equal values stay in one fold (patient, slide).")
+]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of folds and heads.")]
+
+
+def model_of(preset: Preset, **settings: Any) -> Any:
+    """Make a preset's ensemble."""
+    from featstore.toolkit import m4, m5
+
+    return {"m4": m4, "m5": m5}[preset.value](**settings)
+
+
+def training_bags(
+    stores: Sequence[Store],
+    repeats: int | None,
+    labels: Path | None,
+    group: str | None,
+    *,
+    max_blobs: int | None = None,
+) -> Bags | JoinedBags:
+    """Collect the labelled images to learn from, those that are in all stores, and warn of those that are not.
+
+    Raises
+    ------
+    LabelError
+        If there are none, or of one class.
+    typer.BadParameter
+        If the group's column is not there.
+    """
+    from featstore.store import join_bags
+
+    views = [_bags(store, repeats, labels, group, max_blobs) for store in stores]
+    bags = views[0] if len(views) == 1 else join_bags(views)
+    if left_out := max(map(len, views)) - len(bags):
+        warn(f"{counted(left_out, 'image')} not used: only those that have embeddings in all of the stores are")
+    _check(bags, " and ".join(str(store.path) for store in stores))
+    return bags
+
+
+def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | None, max_blobs: int | None) -> Bags:
+    if labels is not None:
+        return _bags_labelled_by(labels, store, repeats, group, max_blobs)
+    if group not in {None, "group"}:
+        raise typer.BadParameter("needs --labels with a CSV that has this column", param_hint="--group")
+    return store.bags("train", repeats=repeats, max_blobs=max_blobs)
+
+
+def _bags_labelled_by(
+    labels: Path, store: Store, repeats: int | None, group: str | None, max_blobs: int | None
+) -> Bags:
+    """Take labels, and groups where a column is named, from a CSV instead of the store."""
+    from featstore.dataset.labels import read_label_csv
+    from featstore.store import match_names
+
+    table = read_label_csv(labels)
+    for text in table.warnings:
+        warn(text)
+    if group and group not in table.columns:
+        found = f"{labels} has no column {group!r} but {', '.join(table.columns)}"
+        raise typer.BadParameter(found, param_hint="--group")
+    rows = {row.sample_index: row for row in table.rows}
+    match = match_names(store.images, rows)
+    warn_of_names(match, store.path)
+    return store.bags(
+        "train" if store.usable("train") else "all",
+        repeats=repeats,
+        max_blobs=max_blobs,
+        labels={key: rows[name].label for name, key in match.keys.items()},
+        groups={key: rows[name].cells.get(group, "") for name, key in match.keys.items()} if group else None,
+        labelled=True,
+    )
+
+
+def _check(bags: Bags | JoinedBags, store: str) -> None:
+    """Refuse a store without labelled images of two classes, and warn where some have fewer repeats."""
+    from featstore.errors import LabelError
+
+    if not len(bags):
+        raise LabelError(
+            f"{store} has no labelled training images",
+            remedy="Label some: featstore store label CSV, or featstore fit --labels CSV (columns sample_index,label).",
+        )
+    if len(classes := set(bags.labels.tolist())) == 1:
+        raise LabelError(
+            f"{store}: one class, {classes.pop()!r}, in {counted(len(bags), 'label')}",
+            expected="two classes or more",
+            remedy="Label others: featstore store label CSV, or featstore fit --labels CSV.",
+        )
+    if bags.lacking_repeats:
+        warn(
+            f"{counted(bags.lacking_repeats, 'image')} of {len(bags)} have fewer repeats than others; "
+            f"to complete them: featstore extract DATA --store {store} --repeats {max(bags.repeats)}"
+        )

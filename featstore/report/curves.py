@@ -1,0 +1,109 @@
+"""The curve of a sweep."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from featstore.errors import DataError
+from featstore.extras import require_extra
+from featstore.store.disk.files import write_atomically
+
+__all__ = ["draw_sweep", "require_matplotlib"]
+
+_AXES = {"repeats": "augmented repeats of a training crop", "max_blobs": "blobs of an image, the largest ones"}
+_LINES = ("store", "preset", "repeats", "max_blobs")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe and Ito's, told apart by people who see colours differently."""
+
+
+def require_matplotlib() -> Any:
+    """Return ``matplotlib``.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
+    return require_extra("matplotlib", "report", "pictures need")
+
+
+def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw macro-F1 over what was varied, as PNG: the mean over seeds, a dot a seed, a standard deviation as a band.
+
+    Repeats are the axis, or blobs where only these were varied; all else makes lines of its own.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As `featstore.evaluate.sweep` returns them.
+    path : Path
+
+    Raises
+    ------
+    DataError
+        If there are no rows.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    if not rows:
+        raise DataError("a sweep without rows", expected="one or more")
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    axis = "max_blobs" if _varied(rows, "max_blobs") and not _varied(rows, "repeats") else "repeats"
+    names = [name for name in _LINES if name != axis and _varied(rows, name)]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        lines.setdefault(", ".join(_told(name, row[name]) for name in names), []).append(row)
+    places = sorted({row[axis] for row in rows}, key=_first_numbers)
+    for number, (label, of_line) in enumerate(lines.items()):
+        _draw_line(axes, of_line, [places.index(row[axis]) for row in of_line], label, _COLOURS[number % len(_COLOURS)])
+    seeds = len(rows[0]["macro_f1_by_seed"])
+    band = f"line: mean of {seeds} seeds, band: their standard deviation" if seeds > 1 else "one seed"
+    axes.set(
+        xlabel=_AXES[axis], ylabel="macro-F1, nested cross-validation", title=f"{rows[0]['images']} images; {band}"
+    )
+    axes.set_xticks(range(len(places)), [_shown(place) for place in places])
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if names:
+        axes.legend(frameon=False)
+    picture = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(picture, format="png", dpi=150, metadata={"Software": None})
+    write_atomically(path, picture.getvalue())
+
+
+def _draw_line(axes: Any, rows: Sequence[Mapping[str, Any]], places: Sequence[int], label: str, colour: str) -> None:
+    order = sorted(range(len(rows)), key=places.__getitem__)
+    x, rows = [places[index] for index in order], [rows[index] for index in order]
+    mean, std = ([row[f"macro_f1_{part}"] for row in rows] for part in ("mean", "std"))
+    low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(x, mean, color=colour, marker="o", label=label)
+    for place, row in zip(x, rows, strict=True):
+        values = row["macro_f1_by_seed"]
+        axes.plot([place] * len(values), values, ".", color=colour, alpha=0.5, markersize=4)
+
+
+def _varied(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return len({row[name] for row in rows}) > 1
+
+
+def _first_numbers(place: int | None) -> float:
+    return float("inf") if place is None else place
+
+
+def _told(name: str, value: Any) -> str:
+    if name in ("store", "preset"):
+        return str(value)
+    return f"{_shown(value)} {'blobs' if name == 'max_blobs' else 'repeats'}"
+
+
+def _shown(value: Any) -> str:
+    return "all" if value is None else str(value)

@@ -1,0 +1,78 @@
+"""One encoder's embeddings out of several: what lets heads on different encoders be fused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from featstore.errors import SettingError
+from featstore.store.bags import Bags
+from featstore.store.joined import JoinedBags
+from featstore.toolkit.inputs import EvalSet, check_labels, check_samples, fit_estimator, is_whole, require
+from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
+
+__all__ = ["OnView"]
+
+
+class OnView(LogitClassifier):
+    """Fit a head on one view of `JoinedBags`: the embeddings of one encoder.
+
+    Parameters
+    ----------
+    estimator : classifier
+        One that takes `Bags`. Fitted as a clone.
+    view : int, default=0
+        Position of the view.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+    classes_ : ndarray of shape (n_classes,)
+    """
+
+    def __init__(self, estimator: Any, view: int = 0) -> None:
+        self.estimator = estimator
+        self.view = view
+
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None) -> OnView:
+        """Fit a clone of the head on its view.
+
+        Parameters
+        ----------
+        X : JoinedBags
+        y : array-like of shape (n_images,)
+        eval_set : tuple of (X, y), optional
+            Images for the head's choices; never trained on.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        SettingError
+            If X is nothing joined, or has fewer views.
+        """
+        require(is_whole(self.view, 0), f"view is {self.view!r}", "the position of a view: 0, 1, ...")
+        samples = check_samples(self, X, reset=True)
+        labels = check_labels(self, y, len(samples))
+        validation = None if eval_set is None else (self._seen(eval_set[0]), np.asarray(eval_set[1]))
+        self.estimator_ = fit_estimator(clone(self.estimator), self._seen(samples), labels, validation)
+        self.classes_ = self.estimator_.classes_
+        return self
+
+    def logits(self, X: Any) -> Logits:
+        """Return the head's logits, of shape (n_images, n_classes)."""
+        check_is_fitted(self)
+        return logits_of(self.estimator_, self._seen(check_samples(self, X, reset=False)))
+
+    def _seen(self, X: Any) -> Bags:
+        if not isinstance(X, JoinedBags) or len(X.views) <= self.view:
+            found = f"{len(X.views)} views" if isinstance(X, JoinedBags) else f"a {type(X).__name__}"
+            raise SettingError(
+                f"{found} for a head on view {self.view}", expected="join_bags of that many stores' bags"
+            )
+        return X.views[self.view]

@@ -1,0 +1,121 @@
+"""Is `evaluate` honest? On labels that mean nothing, and where the truth is known.
+
+Leakage: labels are drawn at random, blobs of an image and repeats of a blob are nearly alike. Whoever splits rows
+instead of images finds the same image on both sides, and reports that there is something to learn.
+
+Coverage: of many simulated data sets, the model is fitted on all images and scored on thousands of new ones. That is
+what the interval of `evaluate` is to cover in 95 of 100, and what the figure of selection overestimates.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from joblib import Parallel, cpu_count, delayed
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.model_selection import (
+    GroupShuffleSplit,
+    KFold,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_score,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from featstore.evaluate import evaluate
+from featstore.toolkit import MeanPool, MLPHead, m5
+from featstore.toolkit.threads import one_core
+from tests.benchmarks.simulated import Simulation
+
+NOISE = Simulation(dim=256, apart=0, rank=200, of_blob=0.3, of_repeat=0.2)
+KNOWN = Simulation(dim=64, apart=0.08, rank=32)
+FOUR = ("A", "B", "C", "D")
+REPETITIONS, IMAGES, NEW_IMAGES = 100, 160, 4000
+
+SPLITTERS = {
+    "KFold": KFold(10, shuffle=True, random_state=0),
+    "StratifiedKFold": StratifiedKFold(10, shuffle=True, random_state=0),
+    "RepeatedStratifiedKFold": RepeatedStratifiedKFold(n_splits=10, n_repeats=2, random_state=0),
+    "ShuffleSplit": ShuffleSplit(20, test_size=0.2, random_state=0),
+    "StratifiedGroupKFold": StratifiedGroupKFold(10, shuffle=True, random_state=0),
+    "GroupShuffleSplit": GroupShuffleSplit(20, test_size=0.2, random_state=0),
+}
+
+
+def main() -> None:
+    """Print both tables."""
+    print("Labels drawn at random, 200 images of four classes: chance is a macro-F1 of 0.25.\n")
+    print("| what | macro-F1 |\n| --- | --- |")
+    for name, told in leakage().items():
+        print(f"| {name} | {told} |")
+    found = coverage()
+    covered, truth = found["covered"], found["truth"]
+    print(f"\n{REPETITIONS} data sets of {IMAGES} images with something to learn.")
+    print(f"True macro-F1: {truth.min():.2f} to {truth.max():.2f}, mean {truth.mean():.3f}.\n")
+    print("| what | |\n| --- | --- |")
+    print(f"| 95% intervals of `evaluate` that cover the truth | {int(covered.sum())} of {len(covered)} |")
+    for name in ("evaluate", "selection"):
+        away = found[name] - truth
+        error = away.std(ddof=1) / len(away) ** 0.5
+        print(f"| {name} less truth, mean (standard error) | {away.mean():+.4f} ({error:.4f}) |")
+
+
+def leakage() -> dict[str, str]:
+    """Score models on labels at random, by images in every way and by rows."""
+    bags = NOISE.bags(dict.fromkeys(FOUR, 50), repeats=4, seed=0)
+    figure = evaluate(_quick(), bags, n_splits=10).figures()["macro_f1"]
+    told = {"`evaluate`": f"{figure['mean']:.3f} (95%: {figure['ci_low']:.3f} to {figure['ci_high']:.3f})"}
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    for name, splitter in SPLITTERS.items():
+        groups = bags.groups if "Group" in name else None
+        pooled = make_pipeline(MeanPool(), logistic)
+        scores = cross_val_score(pooled, bags, bags.labels, groups=groups, cv=splitter, scoring="f1_macro")
+        told[f"`{name}` on `Bags`"] = f"{scores.mean():.3f}"
+    rows = bags.instances("all")
+    by_row = cross_val_score(
+        logistic,
+        rows.embeddings,
+        bags.labels[rows.image],
+        cv=StratifiedKFold(10, shuffle=True, random_state=0),
+        scoring="f1_macro",
+    )
+    return told | {"`StratifiedKFold` on rows, the naive way": f"{by_row.mean():.3f}"}
+
+
+def coverage() -> dict[str, np.ndarray]:
+    """Compare estimates with what the fitted model does on new images."""
+    new = KNOWN.bags(dict.fromkeys(FOUR, NEW_IMAGES // 4), repeats=0, seed=10**6)
+    table = Parallel(n_jobs=cpu_count())(delayed(partial(_one, new))(seed) for seed in range(REPETITIONS))
+    return {name: np.array([row[name] for row in table]) for name in table[0]}
+
+
+def _one(new, seed: int) -> dict[str, float]:
+    with one_core():
+        bags = KNOWN.bags(dict.fromkeys(FOUR, IMAGES // 4), repeats=1, seed=seed)
+        evaluation = evaluate(_quick(), bags, n_splits=10)
+        figure = evaluation.figures()["macro_f1"]
+        fitted = _quick().fit(bags, bags.labels)
+        truth = f1_score(new.labels, fitted.predict(new), average="macro")
+    return {
+        "truth": truth,
+        "evaluate": figure["mean"],
+        "covered": figure["ci_low"] <= truth <= figure["ci_high"],
+        "selection": fitted.oof_macro_f1_,
+    }
+
+
+def _quick():
+    """Three quick heads, whose weights, temperatures and epochs are chosen on validation parts."""
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+    heads = [("mlp", MLPHead(hidden=(16,), max_epochs=15)), ("logistic", logistic), ("bayes", GaussianNB())]
+    return m5(random_state=0, n_splits=5, heads=heads)
+
+
+if __name__ == "__main__":
+    main()
