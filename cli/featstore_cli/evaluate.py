@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fitting_on
-from featstore_cli.options import StoresArgument, VersionOption, given_stores
+from featstore_cli.options import StoresArgument, VersionOption, check_outputs, given_stores
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
 from featstore_cli.training import (
@@ -20,8 +20,10 @@ from featstore_cli.training import (
     PresetOption,
     RepeatsOption,
     SeedOption,
+    aligned_bags,
     model_of,
     training_bags,
+    warn_of_few_groups,
 )
 
 if TYPE_CHECKING:
@@ -80,23 +82,24 @@ def evaluate(
     images that it is scored on. Intervals are 95% bootstraps over images; groups and twins stay together in all of it.
     """
     from featstore.evaluate import Candidate, compare, cross_validate_nested
+    from featstore.evaluate.estimate import without_nan
     from featstore.store import open_store
-    from featstore.store.disk.files import check_target
 
     started = time.perf_counter()
     at_a_time = fitted_at_a_time(jobs, dask)
-    if out is not None:
-        check_target(out)
     paths = given_stores(stores, store_version)
+    check_outputs({"--out": out}, [*paths, labels, against])
     store = " + ".join(map(str, paths))
     opened = [open_store(path, version=store_version) for path in paths]
-    bags = training_bags(opened, repeats, labels, group)
-    candidates = [Candidate(store, model_of(preset, n_splits=inner_folds, n_views=len(opened)), bags)]
+    others = opened if against is None else [open_store(against)]
+    bags = [training_bags(opened, repeats, labels, group)]
+    models = [model_of(preset, n_splits=inner_folds, n_views=len(opened))]
     if against is not None or against_preset is not None:
-        others = opened if against is None else [open_store(against)]
-        other = bags if against is None else training_bags(others, repeats, labels, group)
-        model = model_of(against_preset or preset, n_splits=inner_folds, n_views=len(others))
-        candidates.append(Candidate(str(against), model, other))
+        bags.append(bags[0] if against is None else training_bags(others, repeats, labels, group))
+        models.append(model_of(against_preset or preset, n_splits=inner_folds, n_views=len(others)))
+    aligned = aligned_bags(bags, [*opened, *others])
+    warn_of_few_groups(aligned[0])
+    candidates = [Candidate("", model, X) for model, X in zip(models, aligned, strict=True)]
     with fitting_on(dask, [candidate.X for candidate in candidates]), progress_bar("evaluate") as move:
         found, *compared = cross_validate_nested(
             candidates,
@@ -106,9 +109,9 @@ def evaluate(
             n_jobs=at_a_time,
             callback=shown_on(move),
         )
-    comparison = compare(found, compared[0]) if compared else None
     if out is not None:
         found.write_csv(out)
+    comparison = without_nan(compare(found, compared[0])) if compared else None
     content = {"store": store, "preset": preset.value, "inner_folds": inner_folds, **found.to_dict()}
     content |= {"seconds": round(time.perf_counter() - started, 3)}
     if as_json:
@@ -127,7 +130,10 @@ def shown_on(move: Any) -> Any:
 
 
 def _lines(content: dict[str, Any], comparison: Comparison | None, other: str) -> Iterator[str]:
-    yield f"{content['preset']} on {counted(content['images'], 'image')} of {len(content['classes'])} classes"
+    yield (
+        f"{content['preset']} on {counted(content['images'], 'image')} of {len(content['classes'])} classes, "
+        f"in {counted(content['groups'], 'group')}"
+    )
     yield f"{content['folds']} outer folds, {content['inner_folds']} inner, {counted(content['seeds'], 'seed')}"
     yield ""
     yield f"{'':24}{'mean':>8}{'95% over images':>20}{'std over seeds':>17}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fitting_on
-from featstore_cli.options import StoresArgument, VersionOption, given_stores
+from featstore_cli.options import StoresArgument, VersionOption, check_outputs, given_stores
 from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
 from featstore_cli.training import (
@@ -65,13 +65,13 @@ def fit(
     temperatures and fusion: they are for comparing folds, not an estimate of the score on new data.
     """
     from featstore.store import open_store
-    from featstore.store.disk.files import check_target
     from featstore.toolkit import save_model
 
     started = time.perf_counter()
     at_a_time = fitted_at_a_time(jobs, dask)
-    opened = [open_store(path, version=store_version) for path in given_stores(stores, store_version)]
-    check_target(model)
+    paths = given_stores(stores, store_version)
+    check_outputs({"--model": model}, [*paths, labels])
+    opened = [open_store(path, version=store_version) for path in paths]
     bags = training_bags(opened, repeats, labels, group)
     ensemble = model_of(preset, random_state=seed, n_splits=folds, n_jobs=at_a_time, n_views=len(opened))
     _fit(ensemble, bags, folds, dask)

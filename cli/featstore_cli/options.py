@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ __all__ = [
     "StorePath",
     "StoresArgument",
     "VersionOption",
+    "check_outputs",
     "given_stores",
     "nothing_changed",
 ]
@@ -26,7 +28,7 @@ VersionOption = Annotated[
 StoresArgument = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[STORE]...", help="The store; or several, of several encoders.", show_default="embeddings.store"
+        metavar="STORE", help="The store; or several, of several encoders.", show_default="embeddings.store"
     ),
 ]
 
@@ -61,4 +63,34 @@ def given_stores(paths: list[Path] | None, version: int | None = None) -> list[P
     """
     if version is not None and len(paths or []) > 1:
         raise typer.BadParameter("means nothing with several stores", param_hint="--store-version")
+    if paths and len({path.resolve() for path in paths}) < len(paths):
+        raise typer.BadParameter("a store is named twice", param_hint="STORE")
     return paths or [Path("embeddings.store")]
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuse, before any work, files that can't be written, are named twice, or would take the place of an input.
+
+    Parameters
+    ----------
+    outputs : mapping from the option to its file
+    inputs : iterable of Path
+        Files, and folders within which nothing is to be written.
+
+    Raises
+    ------
+    StoreWriteError
+        If a file can't be written.
+    typer.BadParameter
+        If it is an input, or is named twice.
+    """
+    from featstore.store.disk.files import check_target
+
+    taken = [path.resolve() for path in inputs if path is not None]
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        check_target(path)
+        if any(path.resolve().is_relative_to(other) for other in taken):
+            raise typer.BadParameter(f"{path} is, or lies in, what this command reads or writes", param_hint=option)
+        taken.append(path.resolve())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.options import SplitOrAll, StoresArgument, VersionOption, given_stores
+from featstore_cli.options import SplitOrAll, StoresArgument, VersionOption, check_outputs, given_stores
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
 
 if TYPE_CHECKING:
@@ -28,16 +28,6 @@ Examples:
 
 def _interrupted(out: Path, **_: Any) -> str:
     return f"A file that was at {out} is as it was. Run the same command again."
-
-
-def _check_targets(out: Path, submission: Path | None, model: Path) -> None:
-    from featstore.store.disk.files import check_target
-
-    targets = [path for path in (out, submission) if path is not None]
-    for path in targets:
-        check_target(path)
-        if path.resolve() == model.resolve() or targets.count(path) > 1:
-            raise typer.BadParameter(f"{path} is asked for twice", param_hint="--out or --submission")
 
 
 @plain_errors(_interrupted)
@@ -62,9 +52,10 @@ def predict(
     from featstore.toolkit.predictions import predict_images, write_predictions, write_submission
 
     started = time.perf_counter()
-    _check_targets(out, submission, model)
+    paths = given_stores(stores, store_version)
+    check_outputs({"--out": out, "--submission": submission}, [model, *paths])
     ensemble = load_model(model)
-    opened = [open_store(path, version=store_version) for path in given_stores(stores, store_version)]
+    opened = [open_store(path, version=store_version) for path in paths]
     predictions = predict_images(ensemble, opened, split.value, tta=tta)
     write_predictions(out, predictions, ensemble.classes_, keys=split is SplitOrAll.all)
     if submission is not None:

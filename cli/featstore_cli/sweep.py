@@ -13,13 +13,23 @@ import typer
 
 from featstore_cli.evaluate import FoldsOption, shown_on
 from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fitting_on
-from featstore_cli.options import StoresArgument, given_stores
+from featstore_cli.options import StoresArgument, check_outputs, given_stores
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
-from featstore_cli.training import GroupOption, LabelsOption, Preset, SeedOption, model_of, training_bags
+from featstore_cli.training import (
+    GroupOption,
+    LabelsOption,
+    Preset,
+    SeedOption,
+    aligned_bags,
+    model_of,
+    training_bags,
+    warn_of_few_groups,
+)
 
 if TYPE_CHECKING:
-    from featstore.evaluate import Candidate, Row
+    from featstore.evaluate import Row
+    from featstore.store import Bags, JoinedBags
 
 __all__ = ["EXAMPLES", "sweep"]
 
@@ -71,20 +81,27 @@ def sweep(
     at_a_time = fitted_at_a_time(jobs, dask)
     wanted = [_preset(name) for name in _words(presets, "--presets")]
     blobs: list[int | None] = [None] if max_blobs is None else [*_numbers(max_blobs, "--max-blobs", least=1)]
+    paths = given_stores(stores)
     if out is not None:
         from featstore.report import draw_sweep, require_matplotlib
 
         require_matplotlib()
         make_folder(out)
-    candidates: list[tuple[Row, Candidate]] = []
-    for path in given_stores(stores):
-        store = open_store(path)
+        check_outputs({"--out": out / "sweep.csv"}, [*paths, labels])
+    opened = [open_store(path) for path in paths]
+    settings: list[tuple[Row, Bags | JoinedBags]] = []
+    for path, store in zip(paths, opened, strict=True):
         numbers = _stored(store.repeats) if repeats is None else _numbers(repeats, "--repeats", least=0)
         for most, number in product(blobs, numbers):
             bags = training_bags([store], number, labels, group, max_blobs=most)
-            for preset in wanted:
-                setting = {"store": str(path), "preset": preset.value, "max_blobs": most, "repeats": number}
-                candidates.append((setting, Candidate(str(path), model_of(preset).estimator, bags)))
+            settings.append(({"store": str(path), "max_blobs": most, "repeats": number}, bags))
+    aligned = aligned_bags([bags for _, bags in settings], opened)
+    warn_of_few_groups(aligned[0])
+    candidates = [
+        ({"preset": preset.value, **setting}, Candidate("", model_of(preset).estimator, bags))
+        for (setting, _), bags in zip(settings, aligned, strict=True)
+        for preset in wanted
+    ]
     with fitting_on(dask, [candidate.X for _, candidate in candidates]), progress_bar("sweep") as move:
         rows = sweep(
             candidates,
@@ -105,7 +122,7 @@ def sweep(
 
 
 def _stored(repeats: Sequence[int]) -> list[int]:
-    return [number for number in (0, 1, 3, 4) if number <= max(repeats)]
+    return [number for number in (0, 1, 3, 4) if number <= max(repeats, default=0)]
 
 
 def _words(text: str, option: str) -> list[str]:
@@ -137,7 +154,7 @@ def _lines(rows: Sequence[Row], folds: int, seeds: int, out: Path | None, second
     yield f"{heads}  macro-F1  std over seeds    95% over images  less the first row (95%)"
     for row in rows:
         where = "  ".join(f"{_shown(row[name]):>{widths[name]}}" for name in shown)
-        spread = f"{row['macro_f1_std']:.3f}" if seeds > 1 else "one seed"
+        spread = "one seed" if row["macro_f1_std"] is None else f"{row['macro_f1_std']:.3f}"
         interval = f"{row['macro_f1_ci_low']:.3f} to {row['macro_f1_ci_high']:.3f}"
         paired = f"{row['difference']:+.3f} ({row['difference_ci_low']:+.3f} to {row['difference_ci_high']:+.3f})"
         yield f"{where}  {row['macro_f1_mean']:>8.3f}  {spread:>14}  {interval:>17}  {paired:>24}"

@@ -21,8 +21,10 @@ __all__ = [
     "PresetOption",
     "RepeatsOption",
     "SeedOption",
+    "aligned_bags",
     "model_of",
     "training_bags",
+    "warn_of_few_groups",
 ]
 
 
@@ -32,6 +34,8 @@ class Preset(StrEnum):
     m4 = "m4"
     m5 = "m5"
 
+
+_FEW_GROUPS = 20
 
 PresetOption = Annotated[
     Preset, typer.Option(help="m4: an MLP on image means. m5: an MLP on blobs fused with XGBoost.")
@@ -67,29 +71,70 @@ def training_bags(
     ------
     LabelError
         If there are none, or of one class.
+    DataError
+        If several stores have no image in common, or other files or labels under one name.
     typer.BadParameter
         If the group's column is not there.
     """
-    from featstore.store import join_bags
+    from featstore.errors import DataError
+    from featstore.store import join_bags, require_same_content
 
-    views = [_bags(store, repeats, labels, group, max_blobs) for store in stores]
-    bags = views[0] if len(views) == 1 else join_bags(views)
-    if left_out := max(map(len, views)) - len(bags):
-        warn(f"{counted(left_out, 'image')} not used: only those that have embeddings in all of the stores are")
+    if len(stores) == 1:
+        bags = _bags(stores[0], repeats, labels, group, max_blobs, labelled=True)
+    else:
+        require_same_content(stores)
+        views = [_bags(store, repeats, labels, group, max_blobs, labelled=False) for store in stores]
+        joined = join_bags(views)
+        if not len(joined):
+            raise DataError(
+                f"{' and '.join(str(store.path) for store in stores)} have no image in common",
+                expected="stores of the same images",
+            )
+        _warn_of_images_left_out(max(map(len, views)) - len(joined))
+        bags = joined[joined.labels != ""]
     _check(bags, " and ".join(str(store.path) for store in stores))
     return bags
 
 
-def _bags(store: Store, repeats: int | None, labels: Path | None, group: str | None, max_blobs: int | None) -> Bags:
+def aligned_bags(bags: Sequence[Bags | JoinedBags], stores: Sequence[Store]) -> list[Bags | JoinedBags]:
+    """Take what is to be compared to the same images and groups, and warn of images that not all have."""
+    from featstore.store import align_bags, require_same_content
+
+    require_same_content(stores)
+    aligned = align_bags(bags)
+    _warn_of_images_left_out(max(map(len, bags)) - len(aligned[0]))
+    return aligned
+
+
+def warn_of_few_groups(bags: Bags | JoinedBags) -> None:
+    """Warn where a bootstrap over groups has too few of them."""
+    if (count := len(set(bags.groups.tolist()))) < _FEW_GROUPS:
+        warn(f"only {counted(count, 'group')} of images: with fewer than {_FEW_GROUPS} intervals come out too narrow")
+
+
+def _warn_of_images_left_out(count: int) -> None:
+    if count:
+        warn(f"{counted(count, 'image')} not used: only those that have embeddings in all of the stores are")
+
+
+def _bags(
+    store: Store,
+    repeats: int | None,
+    labels: Path | None,
+    group: str | None,
+    max_blobs: int | None,
+    *,
+    labelled: bool,
+) -> Bags:
     if labels is not None:
-        return _bags_labelled_by(labels, store, repeats, group, max_blobs)
+        return _bags_labelled_by(labels, store, repeats, group, max_blobs, labelled=labelled)
     if group not in {None, "group"}:
         raise typer.BadParameter("needs --labels with a CSV that has this column", param_hint="--group")
-    return store.bags("train", repeats=repeats, max_blobs=max_blobs)
+    return store.bags("train", repeats=repeats, max_blobs=max_blobs, labelled=labelled)
 
 
 def _bags_labelled_by(
-    labels: Path, store: Store, repeats: int | None, group: str | None, max_blobs: int | None
+    labels: Path, store: Store, repeats: int | None, group: str | None, max_blobs: int | None, *, labelled: bool
 ) -> Bags:
     """Take labels, and groups where a column is named, from a CSV instead of the store."""
     from featstore.dataset.labels import read_label_csv
@@ -110,7 +155,7 @@ def _bags_labelled_by(
         max_blobs=max_blobs,
         labels={key: rows[name].label for name, key in match.keys.items()},
         groups={key: rows[name].cells.get(group, "") for name, key in match.keys.items()} if group else None,
-        labelled=True,
+        labelled=labelled,
     )
 
 

@@ -93,9 +93,10 @@ def displacement(draws: Draws, side_px: int, size_px: int) -> NDArray[np.float32
 
 
 def cell_px(sigma_px: float) -> int:
-    """Tell the side of the cells that have one noise each: narrow enough for a Gaussian not to show them.
+    """Tell the side of the cells that have one noise each: narrow enough for a Gaussian hardly to show them.
 
-    Of what a lattice of cells leaves in a field, a Gaussian of 1.75 cells passes less than a part in a billion.
+    A Gaussian of 1.75 cells hides the lattice itself; interpolating between its points leaves the spread of the field
+    uneven by a few per cent, between the middles of cells and their corners.
     """
     return max(1, int(sigma_px * 4 / 7))
 

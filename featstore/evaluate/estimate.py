@@ -16,8 +16,9 @@ from featstore.errors import DataError
 from featstore.evaluate.bootstrap import RESAMPLES, interval, resampled_weights
 from featstore.evaluate.metrics import METRICS, Scored
 from featstore.store.disk.files import write_atomically
+from featstore.toolkit.threads import one_core
 
-__all__ = ["Comparison", "Evaluation", "compare"]
+__all__ = ["Comparison", "Evaluation", "compare", "without_nan"]
 
 Figure = dict[str, float]
 
@@ -65,15 +66,18 @@ class Evaluation:
         """Tell each metric of `METRICS`: ``mean`` and ``std`` over seeds, ``ci_low`` and ``ci_high``.
 
         The interval is a bootstrap over images (groups), 95%, of the mean over seeds: what other images would have
-        changed. Seeds are in ``std``, which is 0 for one seed.
+        changed. Seeds are in ``std``, which is NaN for one seed. Resampling makes the calibration error larger; so its
+        interval goes as far below the mean as resamples go above it, and the other way round, down to 0.
         """
-        samples = self.resampled(n_resamples)
+        with one_core():
+            samples = self.resampled(n_resamples)
         found = {}
         for name in METRICS:
             values = np.array([figures[name] for figures in self.per_seed])
-            low, high = interval(samples[name])
-            std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-            found[name] = {"mean": float(values.mean()), "std": std, "ci_low": low, "ci_high": high}
+            mean, (low, high) = float(values.mean()), interval(samples[name])
+            if name == "ece":
+                low, high = max(2 * mean - high, 0.0), max(2 * mean - low, mean)
+            found[name] = {"mean": mean, "std": _std(values), "ci_low": low, "ci_high": high}
         return found
 
     def per_class(self, n_resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
@@ -109,7 +113,7 @@ class Evaluation:
             "folds": selection.shape[1],
             "seeds": selection.shape[0],
         }
-        finite: dict[str, Any] = _without_nan(content)
+        finite: dict[str, Any] = without_nan(content)
         return finite
 
     def write_csv(self, path: Path) -> None:
@@ -188,7 +192,7 @@ def compare(ours: Evaluation, theirs: Evaluation, n_resamples: int = RESAMPLES) 
     dict of str to dict
         For each metric of `METRICS` ``difference`` (ours less theirs), a 95% interval ``ci_low`` to ``ci_high`` over
         images (groups), and ``std``, the standard deviation of the difference over seeds (paired where both have as
-        many; 0 for one seed).
+        many; NaN for one seed).
 
     Raises
     ------
@@ -197,23 +201,25 @@ def compare(ours: Evaluation, theirs: Evaluation, n_resamples: int = RESAMPLES) 
     """
     theirs = theirs.in_order_of(ours)
     found: Comparison = {}
-    sampled, against = ours.resampled(n_resamples), theirs.resampled(n_resamples)
+    with one_core():
+        sampled, against = ours.resampled(n_resamples), theirs.resampled(n_resamples)
     for name in METRICS:
         mine, other = (np.array([figures[name] for figures in each.per_seed]) for each in (ours, theirs))
         low, high = interval(sampled[name] - against[name])
-        paired = len(mine) == len(other) > 1
-        std = float((mine - other).std(ddof=1)) if paired else float(np.hypot(_std(mine), _std(other)))
+        paired = len(mine) == len(other)
+        std = _std(mine - other) if paired else float(np.hypot(_std(mine), _std(other)))
         found[name] = {"difference": float(mine.mean() - other.mean()), "std": std, "ci_low": low, "ci_high": high}
     return found
 
 
 def _std(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Replace what JSON has no number for by None, in dicts and lists."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,14 +45,15 @@ class Scored:
     def figures(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Compute every metric of `METRICS` for each row of weights: ndarrays of shape (n_resamples,).
 
-        ``macro_f1`` is the mean F1 of the classes that occur, as truth or as prediction; ``ece`` the expected
-        calibration error of the highest probability in `ECE_BINS` bins of equal width; ``brier`` the mean over images
-        of the squared errors, summed over classes (Brier, 1950), so from 0 to 2; ``log_loss`` is in nats.
+        ``macro_f1`` is the mean F1 of the classes that occur, as truth or as prediction, in all the images; NaN for a
+        resample that lacks one of them, where it would be the mean of others; ``ece`` the expected calibration error of
+        the highest probability in `ECE_BINS` bins of equal width; ``brier`` the mean over images of the squared errors,
+        summed over classes (Brier, 1950), so from 0 to 2; ``log_loss`` is in nats.
         """
         total = weights.sum(axis=1)
         means = weights @ self._columns / total[:, None]
         return {
-            "macro_f1": _macro_f1(*self._counts(weights)),
+            "macro_f1": self._macro_f1(weights),
             "accuracy": means[:, 0],
             "ece": np.abs(weights @ self._gaps).sum(axis=1) / total,
             "brier": means[:, 1],
@@ -75,6 +75,13 @@ class Scored:
         """Position of the class with the highest probability, of shape (n_images,)."""
         predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return predicted
+
+    def _macro_f1(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        both, given, true = self._counts(weights)
+        here = np.bincount(np.concatenate([self.predicted, self.codes]), minlength=given.shape[1]) > 0
+        with np.errstate(invalid="ignore"):
+            means: NDArray[np.float64] = (2 * both[:, here] / (given + true)[:, here]).mean(axis=1)
+        return means
 
     def _counts(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         """Count, for each class, images rightly predicted, predicted, and truly of it."""
@@ -100,10 +107,3 @@ class Scored:
         bins = np.clip(np.ceil(sure * ECE_BINS).astype(np.intp) - 1, 0, ECE_BINS - 1)
         gaps[np.arange(len(sure)), bins] = (self.predicted == self.codes) - sure
         return gaps
-
-
-def _macro_f1(both: NDArray[np.float64], given: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
-    occurs = given + true > 0
-    f1: NDArray[Any] = 2 * both / np.where(occurs, given + true, 1)
-    means: NDArray[np.float64] = f1.sum(axis=1) / occurs.sum(axis=1)
-    return means

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, column_or_1d, has_fit_parameter
 
-from featstore.errors import LabelError
+from featstore.errors import LabelError, SettingError
 from featstore.evaluate.estimate import Evaluation
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
@@ -139,7 +140,8 @@ def cross_validate_nested(
     """
     require(is_whole(n_splits, 2), f"n_splits is {n_splits!r}", "a whole number of folds, 2 or more")
     require(is_whole(n_seeds), f"n_seeds is {n_seeds!r}", "a whole number, 1 or more")
-    require(is_whole(random_state, 0), f"random_state is {random_state!r}", "a whole number, 0 or more")
+    seedable = is_whole(random_state, 0) and random_state < 2**32
+    require(seedable, f"random_state is {random_state!r}", "a whole number from 0 and below 2**32")
     tasks, plans = [], [_Plan(candidate, n_splits, n_seeds, random_state) for candidate in candidates]
     for plan in plans:
         tasks += plan.tasks()
@@ -160,11 +162,19 @@ class _Plan:
 
     def __init__(self, candidate: Candidate, n_splits: int, n_seeds: int, random_state: int) -> None:
         self._model, self._X = clone(candidate.model), candidate.X
+        if not hasattr(self._model, "predict_proba"):
+            raise SettingError(
+                f"{type(self._model).__name__} has no predict_proba",
+                expected="a classifier that gives probabilities",
+                remedy="Wrap it in TemperatureScaling.",
+            )
         labels = self._X.labels if candidate.y is None and isinstance(self._X, Bags | JoinedBags) else candidate.y
         self._y = check_labels(self._model, labels, _num_samples(self._X))
         self._groups = groups_of(self._X) if candidate.groups is None else column_or_1d(candidate.groups)
         if len(self._groups) != len(self._y):
             raise LabelError(f"{len(self._groups)} groups for {len(self._y)} images", expected="one group an image")
+        if isinstance(self._X, Bags | JoinedBags):  # whose groups all that is inside the model goes by
+            self._X = replace(self._X, groups=np.asarray(self._groups).astype(np.str_))
         self._classes = np.unique(self._y)
         self.places = [(seed, fold) for seed in range(n_seeds) for fold in range(n_splits)]
         self._random = [np.random.RandomState([random_state, seed]) for seed in range(n_seeds)]
@@ -209,7 +219,8 @@ def _fit_outer(
         The model's own out-of-fold figure, where it has one; else NaN.
     """
     training = np.flatnonzero(~held)
-    together = {"groups": groups[training]} if has_fit_parameter(model, "groups") else {}
+    takes_groups = has_fit_parameter(model, "groups") or isinstance(model, BaseSearchCV)
+    together = {"groups": groups[training]} if takes_groups else {}
     try:
         with one_core():
             model.fit(_safe_indexing(X, training), y[training], **together)
@@ -218,6 +229,7 @@ def _fit_outer(
         raise LabelError(
             f"without outer fold {fold}, {error.found}",
             expected=error.expected,
-            remedy="Use fewer folds, outer or inner ones, or leave the class out.",
+            remedy="Use fewer inner folds, or more outer ones, which leave more to train on; or leave the class out.",
         ) from error
+    given = given[:, np.argsort(model.classes_)]
     return given / given.sum(axis=1, keepdims=True), float(getattr(model, "oof_macro_f1_", np.nan))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from featstore.evaluate.estimate import Evaluation, compare
+from featstore.evaluate.estimate import Evaluation, compare, without_nan
 from featstore.evaluate.nested import Candidate, Done, cross_validate_nested
 from featstore.store.disk.files import write_atomically
 
@@ -39,8 +39,9 @@ def sweep(
     Returns
     -------
     list of dict
-        A row a candidate: the setting; for ``macro_f1``, ``accuracy`` and ``log_loss`` ``_mean``, ``_std`` over seeds,
-        ``_ci_low`` and ``_ci_high`` over images; ``difference`` of the macro-F1 to the first row's, paired, with its
+        A row a candidate: the setting; for ``macro_f1``, ``accuracy`` and ``log_loss`` ``_mean``, ``_std`` over seeds
+        (None for one), ``_ci_low`` and ``_ci_high`` over images; ``difference`` of the macro-F1 to the first row's,
+        paired, with its
         ``difference_ci_low`` and ``difference_ci_high``; ``images``; and ``macro_f1_by_seed``.
     """
     evaluations = cross_validate_nested(
@@ -75,4 +76,5 @@ def _figures(evaluation: Evaluation, first: Evaluation) -> Row:
     row |= {"difference": paired["difference"]}
     row |= {f"difference_{part}": paired[part] for part in ("ci_low", "ci_high")}
     row |= {"images": len(evaluation.images)}
-    return row | {"macro_f1_by_seed": [figures["macro_f1"] for figures in evaluation.per_seed]}
+    finite: Row = without_nan(row | {"macro_f1_by_seed": [figures["macro_f1"] for figures in evaluation.per_seed]})
+    return finite

@@ -82,7 +82,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def _draw_line(axes: Any, rows: Sequence[Mapping[str, Any]], places: Sequence[int], label: str, colour: str) -> None:
     order = sorted(range(len(rows)), key=places.__getitem__)
     x, rows = [places[index] for index in order], [rows[index] for index in order]
-    mean, std = ([row[f"macro_f1_{part}"] for row in rows] for part in ("mean", "std"))
+    mean, std = ([row[f"macro_f1_{part}"] or 0.0 for row in rows] for part in ("mean", "std"))
     low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(x, mean, color=colour, marker="o", label=label)
@@ -101,7 +101,7 @@ def _first_numbers(place: int | None) -> float:
 
 def _told(name: str, value: Any) -> str:
     if name in ("store", "preset"):
-        return str(value)
+        return str(value).replace("$", r"\$")  # which would begin a formula
     return f"{_shown(value)} {'blobs' if name == 'max_blobs' else 'repeats'}"
 
 

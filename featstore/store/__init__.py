@@ -3,7 +3,7 @@
 from featstore.store.bags import Bag, Bags, Instances
 from featstore.store.create import create_store
 from featstore.store.images import ImageRow
-from featstore.store.joined import JoinedBags, join_bags
+from featstore.store.joined import JoinedBags, align_bags, join_bags, require_same_content
 from featstore.store.labels import NameMatch, NewLabel, match_names, relabel
 from featstore.store.reader import Store, open_store
 from featstore.store.upkeep.merge import Merge, merge
@@ -26,6 +26,7 @@ __all__ = [
     "StoreWriter",
     "Vacuum",
     "Verification",
+    "align_bags",
     "create_store",
     "join_bags",
     "match_names",
@@ -33,6 +34,7 @@ __all__ = [
     "open_store",
     "pack",
     "relabel",
+    "require_same_content",
     "vacuum",
     "verify",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,10 @@ from scipy.sparse.csgraph import connected_components
 from featstore.errors import DataError
 from featstore.store.bags import Bags
 
-__all__ = ["JoinedBags", "join_bags"]
+if TYPE_CHECKING:
+    from featstore.store.reader import Store
+
+__all__ = ["JoinedBags", "align_bags", "join_bags", "require_same_content"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +135,48 @@ def join_bags(views: Sequence[Bags]) -> JoinedBags:
                 remedy="Give both the same labels: featstore store label CSV STORE.",
             )
     return JoinedBags(same, _together([view.groups for view in same]))
+
+
+def align_bags(bags: Sequence[Bags | JoinedBags]) -> list[Bags | JoinedBags]:
+    """Keep the images that all of several bags have, in one order, with one partition into groups.
+
+    What is compared image by image needs the same images on the same side of every split.
+
+    Raises
+    ------
+    DataError
+        If an image has different labels.
+    """
+    parts = [each.views if isinstance(each, JoinedBags) else (each,) for each in bags]
+    flat = [view for part in parts for view in part]
+    if len(bags) < 2:
+        return list(bags)
+    joined = join_bags(flat)
+    views = iter(joined.views)
+    aligned: list[Bags | JoinedBags] = []
+    for each, part in zip(bags, parts, strict=True):
+        mine = tuple(replace(next(views), groups=joined.groups) for _ in part)
+        aligned.append(JoinedBags(mine, joined.groups) if isinstance(each, JoinedBags) else mine[0])
+    return aligned
+
+
+def require_same_content(stores: Sequence[Store]) -> None:
+    """Refuse stores in which images of one name are different files.
+
+    Raises
+    ------
+    DataError
+    """
+    first = stores[0].images
+    for store in stores[1:]:
+        there = [(name, first[name].sha256, row.sha256) for name, row in store.images.items() if name in first]
+        if other := [name for name, one, two in there if one and two and one != two]:
+            raise DataError(
+                f"{len(other)} images of {store.path} are other files than those of the same name in "
+                f"{stores[0].path}, such as {other[0]!r}",
+                expected="stores of the same images",
+                remedy="Extract both from the same data.",
+            )
 
 
 def _in_order(view: Bags, names: Sequence[str]) -> Bags:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError, FingerprintMismatchError
-from featstore.store import Bags, ImageRow, JoinedBags, Store, join_bags
+from featstore.store import Bags, ImageRow, JoinedBags, Store, join_bags, require_same_content
 from featstore.store.disk.files import write_atomically
 
 __all__ = ["Prediction", "predict_images", "write_predictions", "write_submission"]
@@ -60,6 +60,7 @@ def predict_images(
         If the stores are not of the recipes that the model was fitted on.
     """
     stores = _as_fitted(model, [store] if isinstance(store, Store) else list(store))
+    require_same_content(stores)
     views = [each.bags(split, repeats=None if tta else 0, labelled=False) for each in stores]
     bags = views[0] if len(views) == 1 else join_bags(views)
     known = {row.image: row for each in reversed(stores) for row in each.images.values()}

@@ -9,7 +9,7 @@ import platform
 BENCHMARKS = (
     *("startup", "store_read", "store_write", "store_append", "store_open"),
     *("augmentation", "pipeline", "dask_workers", "scale"),
-    *("fitting", "honesty"),
+    *("fitting", "honesty", "fusing", "public_sets"),
 )
 
 

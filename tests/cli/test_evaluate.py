@@ -34,7 +34,7 @@ def test_evaluate_compares_with_another_preset_and_another_store(work, featstore
     assert "+0.000 to +0.000" in told.stdout
     assert "don't tell the two apart" in told.stdout
     found = featstore_json(*quick, "--repeats", 0, "--against", work / "s.store")["comparison"]
-    assert found["macro_f1"] == {"difference": 0, "std": 0, "ci_low": 0, "ci_high": 0}
+    assert found["macro_f1"] == {"difference": 0, "std": None, "ci_low": 0, "ci_high": 0}
 
 
 def test_evaluate_says_what_to_do_where_there_are_too_few_images(work, featstore) -> None:
@@ -70,6 +70,61 @@ def test_predictions_with_test_time_augmentation_need_repeats(work, featstore) -
     assert result.exit_code == 1
     assert "--test-repeats" in result.stderr
     assert not (work / "tta.csv").exists()
+
+
+def test_nothing_is_written_over_what_is_read(work, featstore, tmp_path) -> None:
+    store, model = work / "s.store", work / "m.model"
+    packed = tmp_path / "p.h5"
+    assert featstore("store", "pack", store, "--out", packed).exit_code == 0
+    before = packed.read_bytes()
+    for command in (
+        ("evaluate", packed, "--out", packed),
+        ("fit", packed, "--model", packed),
+        ("predict", model, packed, "--out", packed),
+        ("predict", model, packed, "--out", model),
+        ("predict", model, packed, "--out", tmp_path / "a.csv", "--submission", tmp_path / "a.csv"),
+        ("evaluate", store, "--out", store / "e.csv"),
+        ("sweep", store, "--out", store),
+    ):
+        result = featstore(*command)
+        assert result.exit_code == 2, command
+        assert "what this command reads or writes" in " ".join(result.stderr.replace("│", " ").split())
+    assert packed.read_bytes() == before
+    assert not (store / "sweep.csv").exists()
+
+
+def test_stores_that_do_not_belong_together_are_refused(work, featstore, featstore_json, tmp_path, small_data) -> None:
+    store, other = work / "s.store", tmp_path / "other.store"
+    assert featstore("fit", store, store).exit_code == 2
+    (tmp_path / "data").mkdir()
+    lines = ["image,label"]
+    for number in range(12):
+        name = f"train_data/img_{number:04d}.png"
+        target = tmp_path / "data" / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes((small_data / f"train_data/img_{number + 12:04d}.png").read_bytes())
+        lines.append(f"{name},{'AB'[number % 2]}")
+    (tmp_path / "data" / "d.csv").write_text("\n".join(lines) + "\n")
+    featstore_json("extract", tmp_path / "data" / "d.csv", "--store", other, "--encoder", "stain-texture")
+    for command in (("fit", store, other), ("evaluate", store, "--against", other), ("sweep", store, other)):
+        result = featstore(*command)
+        assert result.exit_code == 1, command
+        assert "are other files than those of the same name" in " ".join(result.stderr.split())
+
+
+def test_a_comparison_keeps_to_the_images_of_both(work, featstore_json, featstore, small_data, tmp_path) -> None:
+    lines = (small_data / "train_labels.csv").read_text().splitlines()
+    keys = [line.split(",") for line in lines[1:]]
+    keys = [key for number, key in enumerate(keys) if number > 9 or key[1] != "Luminal B"]
+    table = [f"train_data/{name},train_data/{name.replace('img', 'mask')},{label}" for name, label in keys]
+    (small_data / "some.csv").write_text("\n".join(["image,mask,label", *table]) + "\n")
+    fewer = tmp_path / "fewer.store"
+    featstore_json("extract", small_data / "some.csv", "--store", fewer, "--encoder", "stain-texture")
+    quick = ("--preset", "m4", "--folds", 3, "--inner-folds", 2, "--repeats", 0)
+    result = featstore("evaluate", work / "s.store", "--against", fewer, *quick)
+    assert result.exit_code == 0, result.output
+    assert "not used: only those that have embeddings in all" in " ".join(result.stderr.split())
+    assert "Less" in result.stdout
 
 
 def test_sweep_writes_a_row_for_each_setting_and_a_picture(work, featstore_json, tmp_path) -> None:

@@ -31,7 +31,31 @@ def test_figures_are_means_over_seeds_within_their_intervals() -> None:
         assert figure["mean"] == pytest.approx(np.mean(values))
         assert figure["std"] == pytest.approx(np.std(values, ddof=1))
         assert figure["ci_low"] <= figure["mean"] <= figure["ci_high"]
-    assert made_up(1.5, n_seeds=1).figures()["accuracy"]["std"] == 0
+    assert np.isnan(made_up(1.5, n_seeds=1).figures()["accuracy"]["std"])
+    assert made_up(1.5, n_seeds=1).to_dict()["accuracy"]["std"] is None
+
+
+def test_the_calibration_error_of_a_calibrated_model_lies_in_its_interval() -> None:
+    """Resampling makes it larger: percentiles of resamples would lie above it."""
+    inside = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        probabilities = rng.dirichlet(np.ones(3), size=(1, 150))
+        codes = np.array([rng.choice(3, p=row) for row in probabilities[0]])
+        evaluation = replace(made_up(1.0, n_images=150, n_seeds=1), probabilities=probabilities, codes=codes)
+        figure = evaluation.figures()["ece"]
+        inside += 0 <= figure["ci_low"] <= figure["mean"] <= figure["ci_high"]
+    assert inside == 20
+
+
+def test_a_rare_class_that_a_resample_lacks_does_not_raise_the_interval() -> None:
+    """Without the two images of class C, which are never right, the macro-F1 would be that of A and B."""
+    evaluation = made_up(3.0, n_seeds=1)
+    codes = np.where(np.arange(90) < 2, 2, np.arange(90) % 2)
+    sure = np.tile(np.eye(3)[np.where(codes == 2, 0, codes)] * 0.98 + 0.01, (1, 1, 1))
+    figure = replace(evaluation, codes=codes, probabilities=sure).figures()["macro_f1"]
+    assert figure["mean"] < 0.67
+    assert figure["ci_high"] < 0.68
 
 
 def test_an_interval_is_narrower_with_more_images_and_wider_where_images_are_twins() -> None:

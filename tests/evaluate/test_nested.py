@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from featstore.errors import LabelError, SettingError
 from featstore.evaluate import Candidate, cross_validate_nested, evaluate
@@ -101,6 +103,26 @@ def test_groups_of_an_array_reach_the_ensemble_inside() -> None:
     assert evaluation.selection_macro_f1.max() < 0.5
 
 
+def test_groups_reach_a_search_and_the_hold_out_of_a_head(bags) -> None:
+    X, y = np.random.default_rng(0).normal(size=(24, 3)).repeat(5, axis=0), np.array(["a", "b"] * 12).repeat(5)
+    search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=GroupKFold(2))
+    assert evaluate(search, X, y, np.arange(24).repeat(5), n_splits=3).probabilities.shape == (1, 120, 2)
+    seen = []
+
+    class Spy(Memory):
+        def fit(self, X, y):
+            seen.append(X.groups)
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict_proba(self, X):
+            return np.full((len(X), len(self.classes_)), 0.25)
+
+    groups = np.repeat(np.arange(30), 2)
+    evaluate(Spy(), bags, groups=groups, n_splits=2)
+    assert {name for names in seen for name in names} == {str(group) for group in groups}
+
+
 def test_data_frames_stay_data_frames() -> None:
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["first", "second"])
     y = (X["first"] > 0).map({True: "yes", False: "no"})
@@ -108,7 +130,15 @@ def test_data_frames_stay_data_frames() -> None:
     assert evaluate(model, X, y, n_splits=4).per_seed[0]["accuracy"] > 0.8
 
 
-@pytest.mark.parametrize(("name", "value"), [("n_splits", 1), ("n_seeds", 0), ("random_state", -1), ("n_splits", 2.5)])
+def test_a_classifier_without_probabilities_is_told_what_to_do(bags) -> None:
+    with pytest.raises(SettingError, match=r"LinearSVC has no predict_proba.*TemperatureScaling"):
+        evaluate(LinearSVC(), bags)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_splits", 1), ("n_seeds", 0), ("random_state", -1), ("random_state", 2**32), ("n_splits", 2.5)],
+)
 def test_settings_that_make_no_sense_are_refused(bags, name: str, value: object) -> None:
     with pytest.raises(SettingError, match=name):
         evaluate(logistic(), bags, **{name: value})
@@ -118,7 +148,9 @@ def test_too_few_images_of_a_class_are_told_with_what_to_do(make_bags) -> None:
     bags = make_bags(20)
     with pytest.raises(LabelError, match=r"has 5 images.*expected at least 6"):
         evaluate(logistic(), bags, n_splits=6)
-    with pytest.raises(LabelError, match=r"without outer fold 0, class .* has 4 images.*fewer folds, outer or inner"):
+    with pytest.raises(
+        LabelError, match=r"without outer fold 0, class .* has 4 images.*fewer inner folds, or more outer"
+    ):
         evaluate(FoldEnsemble(logistic(), 5), bags, n_splits=5)
     with pytest.raises(LabelError, match="3 groups for 20 images"):
         evaluate(logistic(), bags, groups=[1, 2, 3])

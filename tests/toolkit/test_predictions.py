@@ -88,5 +88,5 @@ def test_test_time_augmentation_averages_over_the_repeats_that_an_image_has(mode
 
 
 def test_test_time_augmentation_needs_repeats(store, model):
-    with pytest.raises(DataError, match=r"no augmented repeats of its test images.*--test-repeats 4"):
+    with pytest.raises(DataError, match=r"no augmented repeats of test images.*--test-repeats 4"):
         predict_images(model, store, tta=True)
