@@ -1,6 +1,6 @@
 """Honest figures: nested cross-validation, intervals over images, and paired comparisons."""
 
-from featstore.evaluate.bootstrap import RESAMPLES, interval, resampled_weights
+from featstore.evaluate.bootstrap import RESAMPLES, interval, resampled_weights, widened
 from featstore.evaluate.estimate import Comparison, Evaluation, compare
 from featstore.evaluate.metrics import METRICS, Scored
 from featstore.evaluate.nested import Candidate, Done, cross_validate_nested, evaluate
@@ -21,5 +21,6 @@ __all__ = [
     "interval",
     "resampled_weights",
     "sweep",
+    "widened",
     "write_rows",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError
-from featstore.evaluate.bootstrap import RESAMPLES, interval, resampled_weights
+from featstore.evaluate.bootstrap import RESAMPLES, interval, resampled_weights, widened
 from featstore.evaluate.metrics import METRICS, Scored
 from featstore.store.disk.files import write_atomically
 from featstore.toolkit.threads import one_core
@@ -21,6 +22,8 @@ from featstore.toolkit.threads import one_core
 __all__ = ["Comparison", "Evaluation", "compare", "without_nan"]
 
 Figure = dict[str, float]
+
+_MOST = {"macro_f1": 1.0, "accuracy": 1.0, "ece": 1.0, "brier": 2.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,11 @@ class Evaluation:
     selection_macro_f1: NDArray[np.float64]
 
     @property
+    def n_splits(self) -> int:
+        """Number of outer folds."""
+        return int(self.selection_macro_f1.shape[1])
+
+    @property
     def labels(self) -> NDArray[Any]:
         """True class of each image, of shape (n_images,)."""
         labels: NDArray[Any] = self.classes[self.codes]
@@ -65,9 +73,10 @@ class Evaluation:
     def figures(self, n_resamples: int = RESAMPLES) -> dict[str, Figure]:
         """Tell each metric of `METRICS`: ``mean`` and ``std`` over seeds, ``ci_low`` and ``ci_high``.
 
-        The interval is a bootstrap over images (groups), 95%, of the mean over seeds: what other images would have
-        changed. Seeds are in ``std``, which is NaN for one seed. Resampling makes the calibration error larger; so its
-        interval goes as far below the mean as resamples go above it, and the other way round, down to 0.
+        The interval is a bootstrap over images (groups), 95%, of the mean over seeds, `widened` for the training images
+        that folds share: what other images would have changed. Seeds are in ``std``, which is NaN for one seed.
+        Resampling makes the calibration error larger; so its interval goes as far below the mean as resamples go above
+        it, and the other way round, down to 0.
         """
         with one_core():
             samples = self.resampled(n_resamples)
@@ -76,7 +85,9 @@ class Evaluation:
             values = np.array([figures[name] for figures in self.per_seed])
             mean, (low, high) = float(values.mean()), interval(samples[name])
             if name == "ece":
-                low, high = max(2 * mean - high, 0.0), max(2 * mean - low, mean)
+                low, high = min(2 * mean - high, mean), max(2 * mean - low, mean)
+            low, high = widened(mean, (low, high), self.n_splits)
+            low, high = max(low, 0.0), min(high, _MOST.get(name, math.inf))
             found[name] = {"mean": mean, "std": _std(values), "ci_low": low, "ci_high": high}
         return found
 
@@ -94,8 +105,9 @@ class Evaluation:
         counts = np.bincount(self.codes, minlength=len(self.classes))
         rows: dict[str, dict[str, Any]] = {}
         for place, label in enumerate(self.classes):
-            low, high = interval(sampled[:, place])
             means = {name: float(np.mean([each[name][0, place] for each in found])) for name in found[0]}
+            low, high = widened(means["f1"], interval(sampled[:, place]), self.n_splits)
+            low, high = max(low, 0.0), min(high, 1.0)
             rows[str(label)] = {"images": int(counts[place]), **means, "f1_ci_low": low, "f1_ci_high": high}
         return rows
 
@@ -205,10 +217,11 @@ def compare(ours: Evaluation, theirs: Evaluation, n_resamples: int = RESAMPLES) 
         sampled, against = ours.resampled(n_resamples), theirs.resampled(n_resamples)
     for name in METRICS:
         mine, other = (np.array([figures[name] for figures in each.per_seed]) for each in (ours, theirs))
-        low, high = interval(sampled[name] - against[name])
+        difference = float(mine.mean() - other.mean())
+        low, high = widened(difference, interval(sampled[name] - against[name]), ours.n_splits)
         paired = len(mine) == len(other)
         std = _std(mine - other) if paired else float(np.hypot(_std(mine), _std(other)))
-        found[name] = {"difference": float(mine.mean() - other.mean()), "std": std, "ci_low": low, "ci_high": high}
+        found[name] = {"difference": difference, "std": std, "ci_low": low, "ci_high": high}
     return found
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featstore.evaluate import bootstrap, interval, resampled_weights
+from featstore.evaluate import bootstrap, interval, resampled_weights, widened
 
 
 def all_weights(groups: np.ndarray, n_resamples: int, seed: int = 0) -> np.ndarray:
@@ -38,6 +38,12 @@ def test_the_interval_is_the_middle_of_the_values() -> None:
     assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
     assert interval(np.arange(1001.0), level=0.5) == pytest.approx((250, 750))
     assert interval(np.array([np.nan, 1.0, 1.0])) == (1, 1)
+
+
+def test_widening_keeps_the_middle_and_goes_as_far_as_nadeau_and_bengio_say() -> None:
+    low, high = widened(0.5, (0.4, 0.55), 10)
+    assert (0.5 - low, high - 0.5) == pytest.approx((0.1 * (1 + 10 / 9) ** 0.5, 0.05 * (1 + 10 / 9) ** 0.5))
+    assert widened(0.5, (0.5, 0.5), 2) == (0.5, 0.5)
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
