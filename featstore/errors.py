@@ -136,11 +136,13 @@ def portable(error: Exception) -> Exception:
     the other side would hear nothing at all.
     """
     import pickle
+    from copy import deepcopy
 
     bare = error.with_traceback(None)
     bare.__cause__ = bare.__context__ = None
     try:
-        pickle.loads(pickle.dumps(bare))  # noqa: S301 - our own, of a moment ago
+        deepcopy(bare)  # builds it again, as the other side will
+        pickle.dumps(bare)
     except Exception:  # noqa: BLE001 - whatever its class does
         return RuntimeError(f"{type(error).__name__}: {error}")
     return bare

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fitting_on
-from featstore_cli.options import StoresArgument, VersionOption, check_outputs, given_stores
+from featstore_cli.folds import DaskOption, JobsOption, OuterFoldsOption, fitted_at_a_time, fitting_on, shown_on
+from featstore_cli.options import StoresArgument, VersionOption, check_outputs, given_stores, nothing_written
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
 from featstore_cli.training import (
@@ -27,9 +27,9 @@ from featstore_cli.training import (
 )
 
 if TYPE_CHECKING:
-    from featstore.evaluate import Comparison, Done
+    from featstore.evaluate import Comparison
 
-__all__ = ["EXAMPLES", "FoldsOption", "evaluate", "shown_on"]
+__all__ = ["EXAMPLES", "evaluate"]
 
 EXAMPLES = """\b
 Examples:
@@ -37,8 +37,6 @@ Examples:
   featstore evaluate embeddings.store --preset m4 --seeds 5
   featstore evaluate --against-preset m4
   featstore evaluate new.store --against old.store --seeds 3"""
-
-FoldsOption = Annotated[int, typer.Option(min=2, help="Outer folds: each image is predicted once, in one of them.")]
 
 _NAMES = {
     "macro_f1": "macro-F1",
@@ -49,15 +47,11 @@ _NAMES = {
 }
 
 
-def _interrupted(**_: Any) -> str:
-    return "Nothing was written. Run the same command again."
-
-
-@plain_errors(_interrupted)
+@plain_errors(nothing_written)
 def evaluate(
     stores: StoresArgument = None,
     preset: PresetOption = Preset.m5,
-    folds: FoldsOption = 10,
+    folds: OuterFoldsOption = 10,
     inner_folds: Annotated[
         int, typer.Option(min=2, help="Folds of the ensemble that is fitted in each outer fold.")
     ] = 5,
@@ -118,15 +112,6 @@ def evaluate(
         print_json(content | ({"comparison": comparison} if comparison else {}))
     else:
         print_lines(_lines(content, comparison, f"{against or store}, {(against_preset or preset).value}"))
-
-
-def shown_on(move: Any) -> Any:
-    """Return a callback that shows outer folds on a progress bar."""
-
-    def show(done: Done) -> None:
-        move(done.fits, done.of, "outer folds")
-
-    return show
 
 
 def _lines(content: dict[str, Any], comparison: Comparison | None, other: str) -> Iterator[str]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-__all__ = ["DaskOption", "JobsOption", "fitted_at_a_time", "fitting_on"]
+if TYPE_CHECKING:
+    from featstore.evaluate import Done
+
+__all__ = ["DaskOption", "JobsOption", "OuterFoldsOption", "fitted_at_a_time", "fitting_on", "shown_on"]
 
 JobsOption = Annotated[int | None, typer.Option(min=1, help="Folds at a time.", show_default="cores")]
+OuterFoldsOption = Annotated[int, typer.Option(min=2, help="Outer folds: each image is predicted in one of them.")]
 DaskOption = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Fit on the Dask cluster at tcp://host:8786, or of this scheduler file."),
@@ -51,3 +55,12 @@ def fitting_on(dask: str | None, share: Sequence[Any]) -> Iterator[None]:
     # Ctrl-C reaches every process of the terminal; only this one is to answer.
     with parallel_config(backend="loky", initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)):
         yield
+
+
+def shown_on(move: Any) -> Any:
+    """Return a callback that shows outer folds on a progress bar."""
+
+    def show(done: Done) -> None:
+        move(done.fits, done.of, "outer folds")
+
+    return show

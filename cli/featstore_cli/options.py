@@ -18,6 +18,7 @@ __all__ = [
     "check_outputs",
     "given_stores",
     "nothing_changed",
+    "nothing_written",
 ]
 
 StorePath = Annotated[Path, typer.Argument(help="The store, a folder or packed.")]
@@ -51,6 +52,11 @@ class Choice(StrEnum):
 def nothing_changed(**_: Any) -> str:
     """Say, on Ctrl-C, that all is as it was."""
     return "Nothing was changed."
+
+
+def nothing_written(**_: Any) -> str:
+    """Say, on Ctrl-C, that there is no result yet."""
+    return "Nothing was written. Run the same command again."
 
 
 def given_stores(paths: list[Path] | None, version: int | None = None) -> list[Path]:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.evaluate import FoldsOption, shown_on
-from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fitting_on
-from featstore_cli.options import StoresArgument, check_outputs, given_stores
+from featstore_cli.folds import DaskOption, JobsOption, OuterFoldsOption, fitted_at_a_time, fitting_on, shown_on
+from featstore_cli.options import StoresArgument, check_outputs, given_stores, nothing_written
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
 from featstore_cli.training import (
@@ -41,11 +40,7 @@ Examples:
   featstore sweep phikon.store uni.store --repeats 4 --presets m4,m5"""
 
 
-def _interrupted(**_: Any) -> str:
-    return "Nothing was written. Run the same command again."
-
-
-@plain_errors(_interrupted)
+@plain_errors(nothing_written)
 def sweep(
     stores: StoresArgument = None,
     repeats: Annotated[
@@ -55,7 +50,7 @@ def sweep(
         str | None, typer.Option(metavar="1,3,10", help="Largest blobs of each image.", show_default="all")
     ] = None,
     presets: Annotated[str, typer.Option(metavar="m4,m5", help="Presets, whose single heads are fitted.")] = "m5",
-    folds: FoldsOption = 10,
+    folds: OuterFoldsOption = 10,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other folds and other seeds.")] = 3,
     seed: SeedOption = 0,
     labels: LabelsOption = None,

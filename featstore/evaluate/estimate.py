@@ -78,9 +78,7 @@ class Evaluation:
         Resampling makes the calibration error larger; so its interval goes as far below the mean as resamples go above
         it, and the other way round, down to 0.
         """
-        with one_core():
-            samples = self.resampled(n_resamples)
-        found = {}
+        samples, found = self.resampled(n_resamples), {}
         for name in METRICS:
             values = np.array([figures[name] for figures in self.per_seed])
             mean, (low, high) = float(values.mean()), interval(samples[name])
@@ -148,10 +146,11 @@ class Evaluation:
     def resampled(self, n_resamples: int = RESAMPLES) -> dict[str, NDArray[np.float64]]:
         """Compute each metric's mean over seeds for every resample, (n_resamples,); the same ones for equal groups."""
         parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in METRICS}
-        for weights in resampled_weights(self.groups, n_resamples):
-            of_seeds = [scored.figures(weights) for scored in self._scored]
-            for name in METRICS:
-                parts[name].append(np.mean([figures[name] for figures in of_seeds], axis=0))
+        with one_core():
+            for weights in resampled_weights(self.groups, n_resamples):
+                of_seeds = [scored.figures(weights) for scored in self._scored]
+                for name in METRICS:
+                    parts[name].append(np.mean([figures[name] for figures in of_seeds], axis=0))
         return {name: np.concatenate(values) for name, values in parts.items()}
 
     def in_order_of(self, other: Evaluation) -> Evaluation:
@@ -213,8 +212,7 @@ def compare(ours: Evaluation, theirs: Evaluation, n_resamples: int = RESAMPLES) 
     """
     theirs = theirs.in_order_of(ours)
     found: Comparison = {}
-    with one_core():
-        sampled, against = ours.resampled(n_resamples), theirs.resampled(n_resamples)
+    sampled, against = ours.resampled(n_resamples), theirs.resampled(n_resamples)
     for name in METRICS:
         mine, other = (np.array([figures[name] for figures in each.per_seed]) for each in (ours, theirs))
         difference = float(mine.mean() - other.mean())

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples, column_or_1d, has_fit_parameter
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
-from featstore.errors import LabelError, SettingError
+from featstore.errors import LabelError
 from featstore.evaluate.estimate import Evaluation
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
-from featstore.toolkit.inputs import check_labels, encode, groups_of, is_whole, require
+from featstore.toolkit.inputs import check_groups, check_labels, encode, is_whole, require, require_probabilities
+from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
 from featstore.toolkit.threads import one_core
@@ -162,17 +163,10 @@ class _Plan:
 
     def __init__(self, candidate: Candidate, n_splits: int, n_seeds: int, random_state: int) -> None:
         self._model, self._X = clone(candidate.model), candidate.X
-        if not hasattr(self._model, "predict_proba"):
-            raise SettingError(
-                f"{type(self._model).__name__} has no predict_proba",
-                expected="a classifier that gives probabilities",
-                remedy="Wrap it in TemperatureScaling.",
-            )
+        require_probabilities(self._model)
         labels = self._X.labels if candidate.y is None and isinstance(self._X, Bags | JoinedBags) else candidate.y
         self._y = check_labels(self._model, labels, _num_samples(self._X))
-        self._groups = groups_of(self._X) if candidate.groups is None else column_or_1d(candidate.groups)
-        if len(self._groups) != len(self._y):
-            raise LabelError(f"{len(self._groups)} groups for {len(self._y)} images", expected="one group an image")
+        self._groups = check_groups(self._X, candidate.groups, len(self._y))
         if isinstance(self._X, Bags | JoinedBags):  # whose groups all that is inside the model goes by
             self._X = replace(self._X, groups=np.asarray(self._groups).astype(np.str_))
         self._classes = np.unique(self._y)
@@ -224,12 +218,11 @@ def _fit_outer(
     try:
         with one_core():
             model.fit(_safe_indexing(X, training), y[training], **together)
-            given = np.asarray(model.predict_proba(_safe_indexing(X, np.flatnonzero(held))), dtype=np.float64)
+            probabilities = probabilities_of(model, _safe_indexing(X, np.flatnonzero(held)))
     except LabelError as error:
         raise LabelError(
             f"without outer fold {fold}, {error.found}",
             expected=error.expected,
             remedy="Use fewer inner folds, or more outer ones, which leave more to train on; or leave the class out.",
         ) from error
-    given = given[:, np.argsort(model.classes_)]
-    return given / given.sum(axis=1, keepdims=True), float(getattr(model, "oof_macro_f1_", np.nan))
+    return probabilities[:, np.argsort(model.classes_)], float(getattr(model, "oof_macro_f1_", np.nan))

@@ -11,13 +11,23 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from featstore.errors import FingerprintMismatchError, LabelError, SettingError
+from featstore.errors import FingerprintMismatchError, LabelError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
 from featstore.toolkit.fusion import LogitFusion
-from featstore.toolkit.inputs import Samples, check_labels, check_samples, fit_estimator, groups_of, is_whole, require
+from featstore.toolkit.inputs import (
+    Samples,
+    check_groups,
+    check_labels,
+    check_samples,
+    fit_estimator,
+    is_whole,
+    require,
+    require_probabilities,
+)
+from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
 from featstore.toolkit.temperature import TemperatureScaling
@@ -109,9 +119,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         if len(counts) < 2:
             raise LabelError(f"one class, {str(self.classes_[0])!r}, in all labels", expected="two classes or more")
         random_state = check_random_state(self.random_state)
-        together = groups_of(samples) if groups is None else column_or_1d(groups)
-        if len(together) != len(labels):
-            raise LabelError(f"{len(together)} groups for {len(labels)} images", expected="one group an image")
+        together = check_groups(samples, groups, len(labels))
         self.folds_ = assign_folds(labels, together, self.n_splits, random_state)
         self.class_prior_ = counts / counts.sum()
         self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags | JoinedBags) else {}
@@ -135,7 +143,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         total = np.zeros((len(samples), len(self.classes_)))
         with one_core():
             for estimator in self.estimators_:
-                total += _probabilities(estimator, samples)
+                total += probabilities_of(estimator, samples)
         return total / len(self.estimators_)
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -172,12 +180,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
 
     def _check_settings(self) -> None:
         require(is_whole(self.n_splits, 2), f"n_splits is {self.n_splits!r}", "a whole number of folds, 2 or more")
-        if not hasattr(self.estimator, "predict_proba"):
-            raise SettingError(
-                f"{type(self.estimator).__name__} has no predict_proba",
-                expected="a classifier that gives probabilities",
-                remedy=f"Wrap it: TemperatureScaling({type(self.estimator).__name__}(...)).",
-            )
+        require_probabilities(self.estimator)
 
     def _check_fingerprint(self, provenance: Mapping[str, Any]) -> None:
         ours, theirs = self.provenance_.get("fingerprint"), provenance.get("fingerprint")
@@ -193,14 +196,7 @@ def _fit_fold(estimator: Any, X: Samples, y: NDArray[Any], left_out: NDArray[np.
     """Fit on one core whatever the machine, so that sums are in one order; predictions do the same."""
     with one_core():
         fit_estimator(estimator, X[~left_out], y[~left_out], (X[left_out], y[left_out]))
-        return estimator, _probabilities(estimator, X[left_out])
-
-
-def _probabilities(estimator: Any, X: Samples) -> NDArray[np.float64]:
-    """Return probabilities that sum to 1 in double precision, also from a classifier that computes in float32."""
-    given = np.asarray(estimator.predict_proba(X), dtype=np.float64)
-    probabilities: NDArray[np.float64] = given / given.sum(axis=1, keepdims=True)
-    return probabilities
+        return estimator, probabilities_of(estimator, X[left_out])
 
 
 def _choices(estimator: Any) -> tuple[dict[str, float], dict[str, float]]:

@@ -22,6 +22,7 @@ __all__ = [
     "as_bags",
     "check_bags",
     "check_finite",
+    "check_groups",
     "check_labels",
     "check_samples",
     "encode",
@@ -31,6 +32,7 @@ __all__ = [
     "is_number",
     "is_whole",
     "require",
+    "require_probabilities",
     "with_validation",
 ]
 
@@ -133,6 +135,25 @@ def encode(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
     if len(strange):
         raise LabelError(f"the validation part has class {strange[0]!r}", expected=f"one of {list(classes)}")
     return codes
+
+
+def require_probabilities(estimator: Any) -> None:
+    """Raise `SettingError` for a classifier without ``predict_proba``."""
+    name = type(estimator).__name__
+    require(
+        hasattr(estimator, "predict_proba"),
+        f"{name} has no predict_proba",
+        "a classifier that gives probabilities",
+        f"Wrap it: TemperatureScaling({name}(...)).",
+    )
+
+
+def check_groups(X: Any, groups: Any, n_samples: int) -> NDArray[Any]:
+    """Validate the groups given, one an image; those of X where none are."""
+    together: NDArray[Any] = groups_of(X) if groups is None else column_or_1d(groups)
+    if len(together) != n_samples:
+        raise LabelError(f"{len(together)} groups for {n_samples} images", expected="one group an image")
+    return together
 
 
 def groups_of(X: Samples) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from featstore.errors import SettingError
 from featstore.toolkit.inputs import is_booster
 
-__all__ = ["LogitClassifier", "log_loss", "logits_of", "softmax"]
+__all__ = ["LogitClassifier", "log_loss", "logits_of", "probabilities_of", "softmax"]
 
 Logits = NDArray[np.float64]
 
@@ -78,6 +78,13 @@ def logits_of(estimator: Any, X: Any) -> Logits:
             expected="one logit a class",
         )
     return logits
+
+
+def probabilities_of(estimator: Any, X: Any) -> NDArray[np.float64]:
+    """Return probabilities that sum to 1 in double precision, also from a classifier that computes in float32."""
+    given = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+    probabilities: NDArray[np.float64] = given / given.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:

@@ -101,8 +101,9 @@ def _as_fitted(model: Any, stores: list[Store]) -> list[Store]:
 def _mean_probabilities(model: Any, bags: Bags | JoinedBags) -> dict[str, NDArray[np.floating[Any]]]:
     """Average over the repeats that each image has: for bags of clean repeats alone, what the model says of these."""
     total: dict[str, list[NDArray[np.floating[Any]]]] = {}
-    for repeat in bags.repeats:
-        some = bags if bags.repeats == [0] else bags.at_repeat(repeat)
+    repeats = bags.repeats
+    for repeat in repeats:
+        some = bags if repeats == [0] else bags.at_repeat(repeat)
         if len(some):
             for image, probabilities in zip(some.images.tolist(), model.predict_proba(some), strict=True):
                 total.setdefault(image, []).append(probabilities)
