@@ -18,10 +18,11 @@ from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
 from featstore.toolkit.fusion import LogitFusion
 from featstore.toolkit.inputs import (
-    Samples,
+    Labelled,
     check_groups,
     check_labels,
     check_samples,
+    counted,
     fit_estimator,
     is_whole,
     require,
@@ -90,7 +91,12 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(
-        self, X: Any, y: Any, groups: Any = None, callback: Callable[[FoldScore], object] | None = None
+        self,
+        X: Any,
+        y: Any,
+        groups: Any = None,
+        callback: Callable[[FoldScore], object] | None = None,
+        sample_weight: Any = None,
     ) -> FoldEnsemble:
         """Fit one classifier a fold.
 
@@ -102,6 +108,9 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
             Images that must stay together; ``X.groups`` for bags.
         callback : callable, optional
             Called in this process with each fold's score as soon as it is known, in the order of the folds.
+        sample_weight : array-like of shape (n_images,), optional
+            What each image counts for the classifiers and their choices, more than 0. Folds are drawn, and scores
+            counted, without it.
 
         Returns
         -------
@@ -110,20 +119,25 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         Raises
         ------
         LabelError
-            If a class has fewer images (groups) than there are folds.
+            If a class has fewer images (groups) than there are folds, or an image weighs 0.
         """
         self._check_settings()
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
+        images = counted(samples, labels, sample_weight)
+        if len(images.y) < len(labels):
+            raise LabelError(
+                f"{len(labels) - len(images.y)} of {len(labels)} images have a sample_weight of 0",
+                expected="weights above 0, since folds are drawn of all images",
+                remedy="Leave these images out: keep = sample_weight > 0; fit(X[keep], y[keep], ...).",
+            )
         self.classes_, counts = np.unique(labels, return_counts=True)
-        if len(counts) < 2:
-            raise LabelError(f"one class, {str(self.classes_[0])!r}, in all labels", expected="two classes or more")
         random_state = check_random_state(self.random_state)
         together = check_groups(samples, groups, len(labels))
         self.folds_ = assign_folds(labels, together, self.n_splits, random_state)
         self.class_prior_ = counts / counts.sum()
         self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags | JoinedBags) else {}
-        self._fit_folds(samples, labels, random_state, callback)
+        self._fit_folds(images, random_state, callback)
         predicted = self.classes_[self.oof_probabilities_.argmax(axis=1)]
         self.oof_macro_f1_, self.oof_accuracy_ = _scores(labels, predicted)
         return self
@@ -154,22 +168,21 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
 
     def _fit_folds(
         self,
-        X: Samples,
-        y: NDArray[Any],
+        images: Labelled,
         random_state: np.random.RandomState,
         callback: Callable[[FoldScore], object] | None,
     ) -> None:
         tasks = [
-            delayed(_fit_fold)(seeded(self.estimator, random_state), X, y, self.folds_ == fold)
+            delayed(_fit_fold)(seeded(self.estimator, random_state), images, self.folds_ == fold)
             for fold in range(self.n_splits)
         ]
         self.estimators_, self.fold_scores_ = [], []
-        self.oof_probabilities_ = np.zeros((len(y), len(self.classes_)))
+        self.oof_probabilities_ = np.zeros((len(images.y), len(self.classes_)))
         # All at once: a cluster that grows on demand is to see what there is to do.
         done = Parallel(n_jobs=self.n_jobs, return_as="generator", pre_dispatch="all")(tasks)
         for fold, (estimator, probabilities) in enumerate(done):
             left_out = self.folds_ == fold
-            macro_f1, accuracy = _scores(y[left_out], self.classes_[probabilities.argmax(axis=1)])
+            macro_f1, accuracy = _scores(images.y[left_out], self.classes_[probabilities.argmax(axis=1)])
             temperatures, weights = _choices(estimator)
             score = {"fold": fold, "val_macro_f1": macro_f1, "val_accuracy": accuracy}
             self.fold_scores_.append({**score, "temperatures": temperatures, "weights": weights})
@@ -192,11 +205,12 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
             )
 
 
-def _fit_fold(estimator: Any, X: Samples, y: NDArray[Any], left_out: NDArray[np.bool_]) -> tuple[Any, NDArray[Any]]:
+def _fit_fold(estimator: Any, images: Labelled, left_out: NDArray[np.bool_]) -> tuple[Any, NDArray[Any]]:
     """Fit on one core whatever the machine, so that sums are in one order; predictions do the same."""
+    validation = images.part(left_out)
     with one_core():
-        fit_estimator(estimator, X[~left_out], y[~left_out], (X[left_out], y[left_out]))
-        return estimator, probabilities_of(estimator, X[left_out])
+        fit_estimator(estimator, images.part(~left_out), validation)
+        return estimator, probabilities_of(estimator, validation.X)
 
 
 def _choices(estimator: Any) -> tuple[dict[str, float], dict[str, float]]:

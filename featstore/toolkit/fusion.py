@@ -26,7 +26,7 @@ __all__ = ["LogitFusion"]
 
 
 class LogitFusion(LogitClassifier, _BaseComposition):
-    """Fuse the logits of several classifiers linearly, with the weights that give the best validation macro-F1.
+    """Fuse the logits of several classifiers linearly, with weights for macro-F1 where the validation part tells them.
 
     Logits of different classifiers mean the same only when calibrated: wrap each in `TemperatureScaling`.
 
@@ -46,8 +46,8 @@ class LogitFusion(LogitClassifier, _BaseComposition):
     estimators_ : list of classifiers
     classes_ : ndarray of shape (n_classes,)
     weights_ : dict of str to float
-        A weight for each name, from 0 to 1; they sum to 1. Found on a grid: the middle of the best plateau, see
-        `featstore.toolkit.simplex.best_weights`.
+        A weight for each name, from 0 to 1; they sum to 1. On the plateau of the best macro-F1 the lowest log-loss,
+        if that is evidently lower than with equal weights, else equal ones: `featstore.toolkit.simplex.best_weights`.
     """
 
     def __init__(
@@ -61,15 +61,17 @@ class LogitFusion(LogitClassifier, _BaseComposition):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None) -> LogitFusion:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> LogitFusion:
         """Fit the classifiers, then their weights.
 
         Parameters
         ----------
         X : Bags or array-like of shape (n_images, dim)
         y : array-like of shape (n_images,)
-        eval_set : tuple of (X, y), optional
+        eval_set : tuple of (X, y) or (X, y, sample_weight), optional
             Images for the weights (and for whatever the classifiers choose on them); never trained on.
+        sample_weight : array-like of shape (n_images,), optional
+            What each image counts, 0 or more, for the classifiers and the fusion.
 
         Returns
         -------
@@ -78,14 +80,13 @@ class LogitFusion(LogitClassifier, _BaseComposition):
         names = self._names()
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
-        training, y_train, validation = with_validation(self, samples, labels, eval_set)
-        self.estimators_ = [
-            fit_estimator(clone(estimator), training, y_train, validation) for _, estimator in self.estimators
-        ]
-        self.classes_ = np.unique(labels)
+        training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
+        self.estimators_ = [fit_estimator(clone(estimator), training, validation) for _, estimator in self.estimators]
+        self.classes_ = np.unique(training.y)
         weights = np.full(len(names), 1 / len(names))
         if validation is not None:
-            weights = best_weights(self._stacked(validation[0]), encode(validation[1], self.classes_))
+            codes = encode(validation.y, self.classes_)
+            weights = best_weights(self._stacked(validation.X), codes, validation.sample_weight)
         self.weights_ = dict(zip(names, weights.tolist(), strict=True))
         return self
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
+from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, column_or_1d, has_fit_parameter, validate_data
+from sklearn.utils.validation import _check_sample_weight, _num_samples, column_or_1d, has_fit_parameter, validate_data
 
 from featstore.errors import DataError, LabelError, SettingError
 from featstore.store.bags import Bags
@@ -18,6 +20,7 @@ from featstore.toolkit.splits import hold_out
 
 __all__ = [
     "EvalSet",
+    "Labelled",
     "Samples",
     "as_bags",
     "check_bags",
@@ -25,6 +28,7 @@ __all__ = [
     "check_groups",
     "check_labels",
     "check_samples",
+    "counted",
     "encode",
     "fit_estimator",
     "groups_of",
@@ -33,11 +37,25 @@ __all__ = [
     "is_whole",
     "require",
     "require_probabilities",
+    "that_count",
     "with_validation",
 ]
 
 Samples: TypeAlias = Bags | JoinedBags | NDArray[Any]
-EvalSet: TypeAlias = tuple[Any, Any]
+EvalSet: TypeAlias = tuple[Any, Any] | tuple[Any, Any, Any]
+
+
+class Labelled(NamedTuple):
+    """Images with their labels, and what each counts; alike without weights."""
+
+    X: Any
+    y: NDArray[Any]
+    sample_weight: NDArray[np.float64] | None = None
+
+    def part(self, chosen: NDArray[np.bool_]) -> Labelled:
+        """Return some of the images."""
+        weights = None if self.sample_weight is None else self.sample_weight[chosen]
+        return Labelled(self.X[chosen], self.y[chosen], weights)
 
 
 def require(ok: bool, found: str, expected: str, remedy: str = "") -> None:
@@ -161,10 +179,30 @@ def groups_of(X: Samples) -> NDArray[Any]:
     return X.groups if isinstance(X, Bags | JoinedBags) else np.arange(_num_samples(X))
 
 
+def that_count(X: Samples, y: NDArray[Any], sample_weight: Any = None) -> Labelled:
+    """Validate weights, 0 or more, and return the images that weigh more than 0; `LabelError` if there are none."""
+    if sample_weight is None:
+        return Labelled(X, y)
+    weights = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise LabelError("sample_weight is 0 for every image", expected="an image that counts, or more")
+    whole = Labelled(X, y, weights)
+    return whole if weights.all() else whole.part(weights > 0)
+
+
+def counted(X: Samples, y: NDArray[Any], sample_weight: Any) -> Labelled:
+    """Return the images that weigh more than 0, or raise `LabelError` where they are all of one class."""
+    training = that_count(X, y, sample_weight)
+    classes = np.unique(training.y)
+    if len(classes) < 2:
+        raise LabelError(f"one class, {str(classes[0])!r}, in all labels", expected="two classes or more")
+    return training
+
+
 def with_validation(
-    estimator: Any, X: Samples, y: NDArray[Any], eval_set: EvalSet | None
-) -> tuple[Samples, NDArray[Any], EvalSet | None]:
-    """Return what to train on and what to validate on.
+    estimator: Any, X: Samples, y: NDArray[Any], eval_set: EvalSet | None, sample_weight: Any = None
+) -> tuple[Labelled, Labelled | None]:
+    """Return what to train on and what to validate on; images that weigh 0 are in neither.
 
     Parameters
     ----------
@@ -172,43 +210,65 @@ def with_validation(
         Its ``validation_fraction`` and ``random_state`` decide the hold-out when no ``eval_set`` is given.
     X, y : Bags or ndarray, ndarray of shape (n_images,)
         Already validated.
-    eval_set : tuple of (X, y), optional
+    eval_set : tuple of (X, y) or (X, y, sample_weight), optional
+        Validated here.
+    sample_weight : array-like of shape (n_images,), optional
         Validated here.
 
     Returns
     -------
-    X, y : Bags or ndarray, ndarray
-        For training.
-    validation : tuple of (X, y) or None
+    training : Labelled
+    validation : Labelled or None
         None where a class is too rare to hold any of it out (see `hold_out`).
     """
-    classes = np.unique(y)
-    if len(classes) < 2:
-        raise LabelError(f"one class, {str(classes[0])!r}, in all labels", expected="two classes or more")
+    training = counted(X, y, sample_weight)
     if eval_set is not None:
         X_val = check_samples(estimator, eval_set[0], reset=False)
         y_val = check_labels(estimator, eval_set[1], _num_samples(X_val))
-        encode(y_val, classes)
-        return X, y, (X_val, y_val)
+        encode(y_val, np.unique(training.y))
+        return training, that_count(X_val, y_val, *eval_set[2:])
     fraction = estimator.validation_fraction
     ok = is_number(fraction, 0, 1) and fraction > 0
     require(ok, f"validation_fraction is {fraction!r}", "a share between 0 and 1")
-    held = hold_out(y, groups_of(X), fraction, check_random_state(estimator.random_state))
-    if held is None:
-        return X, y, None
-    return X[~held], y[~held], (X[held], y[held])
+    held = hold_out(training.y, groups_of(training.X), fraction, check_random_state(estimator.random_state))
+    return (training, None) if held is None else (training.part(~held), training.part(held))
 
 
-def fit_estimator(estimator: Any, X: Any, y: NDArray[Any], eval_set: EvalSet | None, **fit_params: Any) -> Any:
-    """Fit, passing the validation part on to an estimator whose ``fit`` takes an ``eval_set``.
+def fit_estimator(estimator: Any, training: Labelled, validation: Labelled | None) -> Any:
+    """Fit, passing weights on, and the validation part to an estimator whose ``fit`` takes an ``eval_set``.
 
-    The toolkit's estimators take one pair; the boosters that came up with the word take a list of pairs.
+    The toolkit's estimators take one tuple; the boosters that came up with the word take a list of pairs.
+
+    Raises
+    ------
+    SettingError
+        If there are weights and the estimator takes none.
     """
-    if eval_set is None or not has_fit_parameter(estimator, "eval_set"):
-        return estimator.fit(X, y, **fit_params)
-    if is_booster(estimator, "xgboost"):
-        return estimator.fit(X, y, eval_set=[eval_set], verbose=False, **fit_params)
-    return estimator.fit(X, y, eval_set=[eval_set] if is_booster(estimator) else eval_set, **fit_params)
+    fit_params = _weights_for(estimator, training.sample_weight)
+    if validation is None or not has_fit_parameter(estimator, "eval_set"):
+        return estimator.fit(training.X, training.y, **fit_params)
+    pair, weights = (validation.X, validation.y), validation.sample_weight
+    fit_params["eval_set"] = pair if weights is None else (*pair, weights)
+    if is_booster(estimator):
+        fit_params["eval_set"] = [pair]
+        if is_booster(estimator, "xgboost"):
+            fit_params |= {"sample_weight_eval_set": None if weights is None else [weights], "verbose": False}
+        elif is_booster(estimator, "lightgbm"):
+            fit_params["eval_sample_weight"] = None if weights is None else [weights]
+    return estimator.fit(training.X, training.y, **fit_params)
+
+
+def _weights_for(estimator: Any, weights: NDArray[np.float64] | None) -> dict[str, Any]:
+    """Return how to tell an estimator, or the last step of a pipeline, what images count."""
+    if weights is None:
+        return {}
+    name, last = estimator.steps[-1] if isinstance(estimator, Pipeline) else ("", estimator)
+    if not has_fit_parameter(last, "sample_weight"):
+        raise SettingError(
+            f"{type(last).__name__} takes no sample_weight",
+            expected="one that does, where images have weights, or different numbers of repeats",
+        )
+    return {f"{name}__sample_weight" if name and not _routing_enabled() else "sample_weight": weights}
 
 
 def is_booster(estimator: Any, *packages: str) -> bool:

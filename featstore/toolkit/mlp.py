@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from featstore.store.bags import Bags, Instances
 from featstore.toolkit.inputs import (
     EvalSet,
+    Labelled,
     as_bags,
     check_bags,
     check_finite,
@@ -106,15 +107,17 @@ class MLPHead(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None) -> MLPHead:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> MLPHead:
         """Train.
 
         Parameters
         ----------
         X : Bags or array-like of shape (n_images, dim)
         y : array-like of shape (n_images,)
-        eval_set : tuple of (X, y), optional
+        eval_set : tuple of (X, y) or (X, y, sample_weight), optional
             Images for early stopping; never trained on.
+        sample_weight : array-like of shape (n_images,), optional
+            What each image counts, 0 or more, in the loss.
 
         Returns
         -------
@@ -124,13 +127,11 @@ class MLPHead(LogitClassifier):
         bags = check_bags(self, X, reset=True)
         labels = check_labels(self, y, len(bags))
         random_state = check_random_state(self.random_state)
-        training, y_train, validation = with_validation(self, bags, labels, eval_set)
-        self.classes_ = np.unique(labels)
-        weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y_train)
-        part = self._part(as_bags(training), y_train, "all", weight)
-        held_out = None
-        if validation is not None:
-            held_out = self._part(as_bags(validation[0]), validation[1], "clean", weight)
+        training, validation = with_validation(self, bags, labels, eval_set, sample_weight)
+        self.classes_ = np.unique(training.y)
+        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=training.y)
+        part = self._part(training, "all", of_class)
+        held_out = None if validation is None else self._part(validation, "clean", of_class)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         done = train(part, held_out, len(self.classes_), how, seed)
         self.coefs_, self.intercepts_ = done.coefs, done.intercepts
@@ -161,8 +162,9 @@ class MLPHead(LogitClassifier):
         means, zeros = bags.means(), np.zeros(len(bags), dtype=np.int32)
         return Instances(means, np.arange(len(bags)), zeros - 1, zeros)
 
-    def _part(self, bags: Bags, y: NDArray[Any], repeats: str, class_weight: NDArray[np.float64]) -> Part:
-        rows = self._rows(bags, repeats)
+    def _part(self, images: Labelled, repeats: str, of_class: NDArray[np.float64]) -> Part:
+        rows = self._rows(as_bags(images.X), repeats)
+        codes = encode(images.y, self.classes_)
         changed = (np.diff(rows.image, prepend=-1) != 0) | (np.diff(rows.blob, prepend=-2) != 0)
         first = np.flatnonzero(changed)
         return Part(
@@ -170,8 +172,8 @@ class MLPHead(LogitClassifier):
             image=rows.image,
             first=first,
             count=np.diff(first, append=len(changed)),
-            codes=(codes := encode(y, self.classes_)),
-            weights=class_weight[codes],
+            codes=codes,
+            weights=of_class[codes] * (1.0 if images.sample_weight is None else images.sample_weight),
         )
 
     def _optimisation(self) -> Optimisation:

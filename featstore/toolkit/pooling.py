@@ -10,16 +10,17 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from featstore.errors import SettingError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
 from featstore.toolkit.inputs import (
     EvalSet,
+    Labelled,
     as_bags,
     check_bags,
     check_finite,
     check_labels,
     check_samples,
+    counted,
     encode,
     fit_estimator,
     is_booster,
@@ -97,15 +98,17 @@ class PooledHead(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None) -> PooledHead:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> PooledHead:
         """Fit a clone of the inner classifier.
 
         Parameters
         ----------
         X : Bags or array-like of shape (n_images, dim)
         y : array-like of shape (n_images,)
-        eval_set : tuple of (X, y), optional
+        eval_set : tuple of (X, y) or (X, y, sample_weight), optional
             Images for the inner classifier's early stopping; never trained on.
+        sample_weight : array-like of shape (n_images,), optional
+            What each image counts, 0 or more; passed on.
 
         Returns
         -------
@@ -114,20 +117,17 @@ class PooledHead(LogitClassifier):
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
         estimator = clone(self.estimator)
-        training, y_train, validation = samples, labels, None
-        if has_fit_parameter(estimator, "eval_set") or len(np.unique(labels)) < 2:
-            training, y_train, validation = with_validation(self, samples, labels, eval_set)
-        self.classes_ = np.unique(labels)
-        rows = as_bags(training).repeat_means()
-        codes = encode(y_train, self.classes_)
-        weighted = self._with_weights(estimator, y_train, codes, rows.image)
-        held_out = None
-        if validation is not None:
-            held_out = (self._table(as_bags(validation[0]).means()), encode(validation[1], self.classes_))
-        elif getattr(estimator, "early_stopping_rounds", None) is not None:
+        training, validation = counted(samples, labels, sample_weight), None
+        if has_fit_parameter(estimator, "eval_set") and (eval_set is not None or _may_stop_early(estimator)):
+            training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
+        self.classes_ = np.unique(training.y)
+        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=training.y)
+        if validation is None and getattr(estimator, "early_stopping_rounds", None) is not None:
             estimator.set_params(early_stopping_rounds=None)
         self.estimator_ = fit_estimator(
-            estimator, self._table(rows.embeddings), codes[rows.image], held_out, **weighted
+            estimator,
+            self._rows(training, "all", of_class),
+            None if validation is None else self._rows(validation, "clean", of_class),
         )
         return self
 
@@ -140,16 +140,22 @@ class PooledHead(LogitClassifier):
         """Boosters compute on float32; most others in the type they are given, where float64 is the safer one."""
         return check_finite(means) if is_booster(self.estimator) else check_finite(means).astype(np.float64)
 
-    def _with_weights(
-        self, estimator: Any, y: NDArray[Any], codes: NDArray[np.intp], image: NDArray[np.intp]
-    ) -> dict[str, NDArray[np.float64]]:
-        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        weights = of_class[codes[image]] / np.bincount(image)[image]
-        if np.ptp(weights) == 0:
-            return {}
-        if not has_fit_parameter(estimator, "sample_weight"):
-            raise SettingError(
-                f"{type(estimator).__name__} takes no sample_weight",
-                expected="one that does, for class_weight or images with different numbers of repeats",
-            )
-        return {"sample_weight": weights / weights.mean()}
+    def _rows(self, images: Labelled, repeats: str, of_class: NDArray[np.float64]) -> Labelled:
+        """Return image embeddings (a row for each repeat, or the clean one alone), class codes, and weights if any."""
+        bags, codes = as_bags(images.X), encode(images.y, self.classes_)
+        rows = bags.repeat_means() if repeats == "all" else None
+        of_row = np.arange(len(bags)) if rows is None else rows.image
+        weights = (of_class[codes] / np.bincount(of_row))[of_row]
+        weights /= weights.mean()
+        if images.sample_weight is not None:
+            weights *= images.sample_weight[of_row]
+        return Labelled(
+            self._table(bags.means() if rows is None else rows.embeddings),
+            codes[of_row],
+            None if np.ptp(weights) == 0 and weights[0] == 1 else weights,
+        )
+
+
+def _may_stop_early(estimator: Any) -> bool:
+    """Tell whether a held-out part could be of use; other boosters than xgboost's are told to stop elsewhere."""
+    return not is_booster(estimator, "xgboost") or estimator.early_stopping_rounds is not None

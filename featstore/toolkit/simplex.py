@@ -1,15 +1,15 @@
-"""Weights that sum to 1: the grid they are searched on, and the middle of the best plateau."""
+"""Weights that sum to 1: the grid they are searched on, and which of its points is chosen."""
 
 from __future__ import annotations
 
-from itertools import permutations
 from math import comb
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
-from featstore.toolkit.logits import Logits, log_loss
+from featstore.toolkit.logits import Logits
 
 __all__ = ["best_weights", "grid", "macro_f1"]
 
@@ -18,15 +18,21 @@ _MOST_POINTS = 2000
 _CELLS_AT_ONCE = 1 << 22
 # Sums of quotients of small whole numbers: what differs by less is equal.
 _EQUAL = 1e-9
+_EVIDENCE = 1.5
+"""Standard errors by which the log-loss must be lower than that of equal weights."""
 
 
-def best_weights(logits: Logits, codes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return one weight a head: the middle of the plateau on which the fused logits' macro-F1 is highest.
+def best_weights(
+    logits: Logits, codes: NDArray[np.intp], sample_weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return one weight a head: those for macro-F1 where the images tell, else equal ones.
 
-    A maximum of macro-F1 over the few dozen images of a validation part is a plateau, and often there are several,
-    the narrow ones by luck. Grid points with the highest macro-F1 that are one step apart form a plateau. The one
-    with the most points is taken, and of its points the one nearest to its centre. Among equals (plateaus of one
-    size, points equally near) the log-loss decides.
+    The highest macro-F1 over the few dozen images of a validation part is luck: on new images its weights, and the
+    middle of their plateau too, do worse than equal ones where heads are alike. So the plateau is taken as wide as the
+    images can tell: all grid points whose macro-F1 is within one standard error of the highest (Breiman et al., 1984,
+    *Classification and Regression Trees*, section 3.4.3). Of these the log-loss, which uses all of the probabilities,
+    chooses. Equal weights stay unless its log-loss is lower by 1.5 standard errors, image by image.
+    ``tests/benchmarks/fusing.py`` compares this with other choices.
 
     Parameters
     ----------
@@ -34,25 +40,29 @@ def best_weights(logits: Logits, codes: NDArray[np.intp]) -> NDArray[np.float64]
         Calibrated.
     codes : ndarray of shape (n,), int
         Positions of the true classes.
+    sample_weight : ndarray of shape (n,), optional
+        What each image counts.
 
     Returns
     -------
     ndarray of shape (n_heads,)
-        They sum to 1; each is a multiple of the grid's step.
+        They sum to 1: equal, or multiples of the grid's step.
     """
+    counts = np.ones(len(codes)) if sample_weight is None else sample_weight
+    n = counts.sum() ** 2 / (counts**2).sum()  # images of equal weight that would tell as much
+    equal = np.full(len(logits), 1 / len(logits))
     points = grid(len(logits))
     weights = points / points[0].sum()
-    scores = _scores(weights, logits, codes)
-    best = np.flatnonzero(scores >= scores.max() - _EQUAL)
-
-    def loss(index: int) -> float:
-        return log_loss(np.tensordot(weights[index], logits, axes=1), codes)
-
-    plateaus = _plateaus(points[best])
-    largest = max(len(plateau) for plateau in plateaus)
-    middles = [min(_central(points, best[plateau]), key=loss) for plateau in plateaus if len(plateau) == largest]
-    chosen: NDArray[np.float64] = weights[min(middles, key=loss)]
-    return chosen
+    scores, losses = _scored(weights, logits, codes, counts)
+    highest = scores.max()
+    plateau = scores >= highest - np.sqrt(highest * (1 - highest) / n) - _EQUAL
+    least = np.flatnonzero(plateau & (losses <= losses[plateau].min() + _EQUAL))
+    chosen: NDArray[np.float64] = weights[least[((weights[least] - equal) ** 2).sum(axis=1).argmin()]]
+    gains = _cross_entropy(np.tensordot(equal, logits, axes=1), codes)
+    gains -= _cross_entropy(np.tensordot(chosen, logits, axes=1), codes)
+    gain = np.average(gains, weights=counts)
+    variance = np.average((gains - gain) ** 2, weights=counts) / max(n - 1, _EQUAL)
+    return chosen if gain > _EVIDENCE * np.sqrt(variance) + _EQUAL and n > 1 else equal
 
 
 def grid(n_heads: int) -> NDArray[np.int64]:
@@ -68,57 +78,41 @@ def grid(n_heads: int) -> NDArray[np.int64]:
     return np.array(_shares(steps, n_heads), dtype=np.int64)
 
 
-def macro_f1(predicted: NDArray[Any], codes: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
+def macro_f1(
+    predicted: NDArray[Any], codes: NDArray[np.intp], n_classes: int, sample_weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Return the macro-F1 of several predictions (n_points, n) at once, over classes that are true or predicted."""
+    counts = np.ones(len(codes)) if sample_weight is None else sample_weight
     scores = np.zeros(len(predicted))
     present = np.zeros(len(predicted))
     for label in range(n_classes):
         true, given = codes == label, predicted == label
-        both = (given & true).sum(axis=1)
-        either = given.sum(axis=1) + true.sum()
-        scores += 2 * both / np.maximum(either, 1)
+        either = given @ counts + true @ counts
         present += either > 0
+        scores += 2 * ((given & true) @ counts) / np.where(either > 0, either, 1)
     return scores / present
 
 
-def _scores(weights: NDArray[np.float64], logits: Logits, codes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the macro-F1 at each point, a few at a time, so that memory stays small with many images."""
+def _scored(
+    weights: NDArray[np.float64], logits: Logits, codes: NDArray[np.intp], counts: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return macro-F1 and log-loss at each point, a few at a time, so that memory stays small with many images."""
     at_once = max(1, _CELLS_AT_ONCE // logits[0].size)
-    parts = [
-        macro_f1(np.tensordot(weights[start : start + at_once], logits, axes=1).argmax(axis=-1), codes, logits.shape[2])
-        for start in range(0, len(weights), at_once)
-    ]
-    return np.concatenate(parts)
+    scores, losses = [], []
+    for start in range(0, len(weights), at_once):
+        fused = np.tensordot(weights[start : start + at_once], logits, axes=1)
+        scores.append(macro_f1(fused.argmax(axis=-1), codes, logits.shape[2], counts))
+        losses.append(_cross_entropy(fused, codes) @ counts / counts.sum())
+    return np.concatenate(scores), np.concatenate(losses)
+
+
+def _cross_entropy(fused: NDArray[np.float64], codes: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the loss of each image (..., n) of logits (..., n, n_classes)."""
+    losses: NDArray[np.float64] = logsumexp(fused, axis=-1) - fused[..., np.arange(len(codes)), codes]
+    return losses
 
 
 def _shares(steps: int, n_heads: int) -> list[tuple[int, ...]]:
     if n_heads == 1:
         return [(steps,)]
     return [(first, *rest) for first in range(steps + 1) for rest in _shares(steps - first, n_heads - 1)]
-
-
-def _plateaus(points: NDArray[np.int64]) -> list[list[int]]:
-    """Return the connected parts of the points; neighbours differ by one step moved from one head to another."""
-    steps = np.eye(points.shape[1], dtype=np.int64)
-    moves = [up - down for up, down in permutations(steps, 2)]
-    position = {tuple(point): index for index, point in enumerate(points.tolist())}
-    left, parts = set(range(len(points))), []
-    while left:
-        part, reached = [], [min(left)]
-        left.discard(reached[0])
-        while reached:
-            index = reached.pop()
-            part.append(index)
-            neighbours = (position.get(tuple((points[index] + move).tolist())) for move in moves)
-            new = [other for other in neighbours if other is not None and other in left]
-            left.difference_update(new)
-            reached.extend(new)
-        parts.append(sorted(part))
-    return parts
-
-
-def _central(points: NDArray[np.int64], plateau: NDArray[np.intp]) -> list[int]:
-    members = points[plateau]
-    # In whole numbers, so that points equally near are told to be so.
-    distance = ((members * len(members) - members.sum(axis=0)) ** 2).sum(axis=1)
-    return [int(index) for index in plateau[distance == distance.min()]]

@@ -13,11 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from featstore.toolkit.inputs import (
     EvalSet,
+    Labelled,
     check_labels,
     check_samples,
     encode,
     fit_estimator,
     require,
+    that_count,
     with_validation,
 )
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of, softmax
@@ -67,15 +69,17 @@ class TemperatureScaling(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None) -> TemperatureScaling:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> TemperatureScaling:
         """Fit the classifier, then its temperature.
 
         Parameters
         ----------
         X : Bags or array-like of shape (n_images, dim)
         y : array-like of shape (n_images,)
-        eval_set : tuple of (X, y), optional
+        eval_set : tuple of (X, y) or (X, y, sample_weight), optional
             Images for the temperature (and for the classifier's early stopping); never trained on.
+        sample_weight : array-like of shape (n_images,), optional
+            What each image counts, 0 or more, for the classifier and the temperature.
 
         Returns
         -------
@@ -86,15 +90,16 @@ class TemperatureScaling(LogitClassifier):
         labels = check_labels(self, y, len(samples))
         if isinstance(self.estimator, FrozenEstimator):
             self.estimator_ = self.estimator
-            validation: EvalSet | None = eval_set or (samples, labels)
+            weighted = that_count(samples, labels, sample_weight)
+            validation: Labelled | None = Labelled(*eval_set) if eval_set else weighted
         else:
-            training, y_train, validation = with_validation(self, samples, labels, eval_set)
-            self.estimator_ = fit_estimator(clone(self.estimator), training, y_train, validation)
+            training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
+            self.estimator_ = fit_estimator(clone(self.estimator), training, validation)
         self.classes_ = self.estimator_.classes_
         self.temperature_ = 1.0
         if validation is not None:
-            codes = encode(np.asarray(validation[1]), self.classes_)
-            self.temperature_ = fit_temperature(logits_of(self.estimator_, validation[0]), codes, (low, high))
+            logits, codes = logits_of(self.estimator_, validation.X), encode(np.asarray(validation.y), self.classes_)
+            self.temperature_ = fit_temperature(logits, codes, (low, high), validation.sample_weight)
         return self
 
     def logits(self, X: Any) -> Logits:
@@ -103,7 +108,12 @@ class TemperatureScaling(LogitClassifier):
         return logits_of(self.estimator_, check_samples(self, X, reset=False)) / self.temperature_
 
 
-def fit_temperature(logits: Logits, codes: NDArray[np.intp], bounds: tuple[float, float] = (1e-4, 1e4)) -> float:
+def fit_temperature(
+    logits: Logits,
+    codes: NDArray[np.intp],
+    bounds: tuple[float, float] = (1e-4, 1e4),
+    sample_weight: NDArray[np.float64] | None = None,
+) -> float:
     """Return the temperature within ``bounds`` at which the log-loss is lowest.
 
     The log-loss is convex in the inverse temperature, so its slope changes sign once.
@@ -114,6 +124,7 @@ def fit_temperature(logits: Logits, codes: NDArray[np.intp], bounds: tuple[float
     codes : ndarray of shape (n,), int
         Positions of the true classes.
     bounds : tuple of 2 floats
+    sample_weight : ndarray of shape (n,), optional
 
     Returns
     -------
@@ -125,7 +136,8 @@ def fit_temperature(logits: Logits, codes: NDArray[np.intp], bounds: tuple[float
         return 1.0
 
     def slope(log_inverse: float) -> float:
-        return float(np.mean((softmax(np.exp(log_inverse) * centred) * centred).sum(axis=1)))
+        slopes = (softmax(np.exp(log_inverse) * centred) * centred).sum(axis=1)
+        return float(np.average(slopes, weights=sample_weight))
 
     low, high = -np.log(bounds[1]), -np.log(bounds[0])
     if slope(low) >= 0:

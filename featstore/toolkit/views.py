@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from featstore.errors import SettingError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
-from featstore.toolkit.inputs import EvalSet, check_labels, check_samples, fit_estimator, is_whole, require
+from featstore.toolkit.inputs import EvalSet, Labelled, check_labels, check_samples, fit_estimator, is_whole, require
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
 
 __all__ = ["OnView"]
@@ -37,15 +37,17 @@ class OnView(LogitClassifier):
         self.estimator = estimator
         self.view = view
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None) -> OnView:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> OnView:
         """Fit a clone of the head on its view.
 
         Parameters
         ----------
         X : JoinedBags
         y : array-like of shape (n_images,)
-        eval_set : tuple of (X, y), optional
+        eval_set : tuple of (X, y) or (X, y, sample_weight), optional
             Images for the head's choices; never trained on.
+        sample_weight : array-like of shape (n_images,), optional
+            What each image counts, 0 or more; passed on.
 
         Returns
         -------
@@ -59,8 +61,11 @@ class OnView(LogitClassifier):
         require(is_whole(self.view, 0), f"view is {self.view!r}", "the position of a view: 0, 1, ...")
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
-        validation = None if eval_set is None else (self._seen(eval_set[0]), np.asarray(eval_set[1]))
-        self.estimator_ = fit_estimator(clone(self.estimator), self._seen(samples), labels, validation)
+        training = Labelled(self._seen(samples), labels, sample_weight)
+        validation = None
+        if eval_set is not None:
+            validation = Labelled(self._seen(eval_set[0]), np.asarray(eval_set[1]), *eval_set[2:])
+        self.estimator_ = fit_estimator(clone(self.estimator), training, validation)
         self.classes_ = self.estimator_.classes_
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,17 @@ class Simulation:
             for (name, label), of_image in self._images(counts, repeats, seed, (3, 8)):
                 blobs, turns, rows = zip(*of_image, strict=True)
                 writer.add(f"train/{name}", blobs, turns, np.array(rows), label=label)
-            share = -(-test // len(counts))
-            for (name, _), of_image in list(self._images(dict.fromkeys(counts, share), 0, seed + 1, (3, 8)))[:test]:
+            for (name, _), of_image in self._test_images(counts, test, seed):
                 blobs, turns, rows = zip(*of_image, strict=True)
                 writer.add(f"test/{name}", blobs, turns, np.array(rows), split="test")
+
+    def classes(self, counts: dict[str, int], *, test: int, seed: int = 0) -> dict[str, str]:
+        """Tell the class of each test image of `write`, by its name in the store."""
+        return {f"test/{name}": label for (name, label), _ in self._test_images(counts, test, seed)}
+
+    def _test_images(self, counts: dict[str, int], test: int, seed: int):
+        share = -(-test // len(counts))
+        return islice(self._images(dict.fromkeys(counts, share), 0, seed + 1, (3, 8)), test)
 
     def _images(self, counts: dict[str, int], repeats: int, seed: int, blobs: tuple[int, int]):
         population, rng = np.random.default_rng(self.seed), np.random.default_rng([self.seed, seed])

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks, with no expected failure."""
+"""scikit-learn's own checks; the few that fail are known, and why."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ from xgboost import XGBClassifier
 from featstore.toolkit import FoldEnsemble, LogitFusion, MeanPool, MLPHead, PooledHead, TemperatureScaling
 
 quick = {"hidden": (16,), "lr": 0.01, "max_epochs": 20}
+
+# A row that weighs 2 is to do what two rows do.
+WEIGHTS = "check_sample_weight_equivalence_on_dense_data"
+FAIL = {
+    MLPHead: "a row more changes the batches, which are drawn at random",
+    FoldEnsemble: "a row more changes the folds; and a weight of 0 is refused, since folds are drawn of all images",
+    XGBClassifier: "xgboost sums in float32, where twice a number is not always the sum of two",
+}
+
+
+def expected_failures(estimator):
+    inner = getattr(estimator, "estimator", None)
+    for kind, reason in FAIL.items():
+        if isinstance(estimator, kind) or isinstance(inner, kind):
+            return {WEIGHTS: reason}
+    return {}
 
 
 # scikit-learn itself casts the NaN among labels that one of its checks hands over.
@@ -24,7 +40,8 @@ quick = {"hidden": (16,), "lr": 0.01, "max_epochs": 20}
         FoldEnsemble(LogisticRegression(), n_splits=2),
         PooledHead(LogisticRegression()),
         PooledHead(XGBClassifier(n_estimators=10, max_depth=2, n_jobs=1)),
-    ]
+    ],
+    expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -1,0 +1,167 @@
+"""What images count: sample weights through every estimator, and metadata routing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import StratifiedGroupKFold, cross_validate
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from xgboost import XGBClassifier
+
+from featstore.errors import LabelError, SettingError
+from featstore.store import join_bags
+from featstore.toolkit import (
+    FoldEnsemble,
+    LogitFusion,
+    MeanPool,
+    MLPHead,
+    OnView,
+    PooledHead,
+    TemperatureScaling,
+    m5,
+)
+from featstore.toolkit.simplex import best_weights
+from featstore.toolkit.temperature import fit_temperature
+
+small = MLPHead(hidden=(8,), max_epochs=15, random_state=0)
+booster = XGBClassifier(n_estimators=20, max_depth=2, n_jobs=1, early_stopping_rounds=3)
+logistic = make_pipeline(MeanPool(), StandardScaler(), LogisticRegression())
+
+EVERY = [
+    small,
+    PooledHead(booster, random_state=0),
+    PooledHead(GaussianNB()),
+    TemperatureScaling(small, random_state=0),
+    TemperatureScaling(logistic, random_state=0),
+    LogitFusion([("mlp", small), ("logistic", logistic)], random_state=0),
+    m5(0, 3, heads=[("mlp", small), ("xgboost", booster)]),
+    FoldEnsemble(logistic, 3, random_state=0),
+]
+every = pytest.mark.parametrize("model", EVERY, ids=lambda model: type(model).__name__)
+
+
+def heavy(y: np.ndarray, label: str, weight: float) -> np.ndarray:
+    return np.where(y == label, weight, 1.0)
+
+
+@every
+def test_a_class_that_counts_more_is_predicted_more_often(model, make_bags):
+    bags, new = make_bags(80, apart=0.15), make_bags(200, apart=0.15, seed=1)
+    label = bags.labels[0]
+    share = [
+        (sklearn.base.clone(model).fit(bags, bags.labels, sample_weight=w).predict(new) == label).mean()
+        for w in (None, heavy(bags.labels, label, 20.0))
+    ]
+    assert share[1] > share[0] + 0.1
+
+
+@every
+def test_weights_of_1_change_nothing(model, bags, make_bags):
+    new = make_bags(10, seed=1)
+    plain, weighted = (
+        sklearn.base.clone(model).fit(bags, bags.labels, sample_weight=w) for w in (None, np.ones(len(bags)))
+    )
+    np.testing.assert_allclose(weighted.predict_proba(new), plain.predict_proba(new), rtol=1e-12)
+
+
+@pytest.mark.parametrize("model", EVERY[:6], ids=lambda model: type(model).__name__)
+def test_a_weight_of_0_leaves_an_image_out(model, bags, make_bags):
+    new, weights = make_bags(10, seed=1), np.ones(len(bags))
+    weights[::3] = 0
+    kept = bags[weights > 0]
+    without = sklearn.base.clone(model).fit(kept, kept.labels)
+    zeroed = sklearn.base.clone(model).fit(bags, bags.labels, sample_weight=weights)
+    np.testing.assert_allclose(zeroed.predict_proba(new), without.predict_proba(new), rtol=1e-12)
+
+
+def test_a_view_passes_weights_on(bags, make_bags):
+    both, w = join_bags([bags, bags]), heavy(bags.labels, bags.labels[0], 5.0)
+    head = OnView(small, 1).fit(both, bags.labels, (both, bags.labels, w), w)
+    alone = sklearn.base.clone(small).fit(bags, bags.labels, (bags, bags.labels, w), w)
+    np.testing.assert_array_equal(head.logits(both), alone.logits(bags))
+
+
+def test_an_image_that_weighs_2_is_two_images_to_temperature_and_fusion():
+    rng = np.random.default_rng(0)
+    y, w = rng.integers(0, 3, 60), rng.integers(1, 4, 60)
+    logits = rng.standard_normal((2, 60, 3)) + np.array([2.0, 0.3])[:, None, None] * np.eye(3)[y]
+    copied = np.repeat(np.arange(60), w)
+    found = fit_temperature(logits[0], y, sample_weight=w.astype(float))
+    assert found == pytest.approx(fit_temperature(logits[0][copied], y[copied]), rel=1e-9)
+    np.testing.assert_array_equal(best_weights(logits, y, np.full(60, 7.0)), best_weights(logits, y))
+    heavy_head = np.stack([np.eye(3)[y], np.eye(3)[(y + 1) % 3]])
+    heavy_head[:, 30:] = heavy_head[::-1, 30:]
+    assert best_weights(heavy_head, y, np.r_[np.ones(30), np.full(30, 0.01)])[0] > 0.9
+    assert best_weights(heavy_head, y, np.r_[np.full(30, 0.01), np.ones(30)])[0] < 0.1
+
+
+def test_a_frozen_classifier_keeps_what_it_learned(bags, make_bags):
+    other = make_bags(60, apart=0.5, seed=1)
+    head = sklearn.base.clone(small).fit(bags, bags.labels)
+    w = np.random.default_rng(0).uniform(0.5, 2, len(other))
+    scaled = TemperatureScaling(FrozenEstimator(head)).fit(other, other.labels, sample_weight=w)
+    codes = np.searchsorted(head.classes_, other.labels)
+    assert scaled.temperature_ == fit_temperature(head.logits(other), codes, sample_weight=w)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.zeros(40), "0 for every image|zero"),
+        (-np.ones(40), "[Nn]egative"),
+        (np.ones(39), "shape"),
+        (np.full(40, np.nan), "NaN"),
+    ],
+)
+def test_odd_weights_are_refused(weights, message, make_bags):
+    bags = make_bags(40)
+    for model in (small, PooledHead(GaussianNB()), FoldEnsemble(logistic, 2)):
+        with pytest.raises((LabelError, ValueError), match=message):
+            sklearn.base.clone(model).fit(bags, bags.labels, sample_weight=weights)
+
+
+def test_folds_are_drawn_of_all_images(bags):
+    weights = np.ones(len(bags))
+    weights[3] = 0
+    with pytest.raises(LabelError, match=r"1 of \d+ images have a sample_weight of 0.*keep"):
+        FoldEnsemble(logistic, 2).fit(bags, bags.labels, sample_weight=weights)
+
+
+def test_a_classifier_without_weights_is_named(bags):
+    fusion = LogitFusion([("one", PooledHead(KNeighborsClassifier())), ("two", PooledHead(DummyClassifier()))])
+    with pytest.raises(SettingError, match="KNeighborsClassifier takes no sample_weight"):
+        fusion.fit(bags, bags.labels, sample_weight=heavy(bags.labels, bags.labels[0], 2.0))
+
+
+def test_metadata_routing_brings_weights_and_groups(make_bags):
+    bags = make_bags(60, apart=0.15, twins=10)
+    weights, groups = heavy(bags.labels, bags.labels[0], 20.0), np.arange(60) // 2
+    model = m5(0, 3, heads=[("mlp", small), ("logistic", PooledHead(LogisticRegression()))])
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(sample_weight=True, groups=True)
+        found = cross_validate(
+            model,
+            bags,
+            bags.labels,
+            cv=StratifiedGroupKFold(3),
+            params={"sample_weight": weights, "groups": groups},
+            return_estimator=True,
+            return_indices=True,
+            scoring=get_scorer("f1_macro").set_score_request(sample_weight=False),
+            error_score="raise",
+        )
+        train, fitted = found["indices"]["train"][0], found["estimator"][0]
+        for group in np.unique(groups[train]):
+            assert len(set(fitted.folds_[groups[train] == group])) == 1
+        direct = sklearn.base.clone(model).fit(
+            bags[train], bags.labels[train], groups=groups[train], sample_weight=weights[train]
+        )
+    np.testing.assert_array_equal(direct.oof_probabilities_, fitted.oof_probabilities_)
