@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from featstore.errors import DataError
 from featstore.store.bags import Bags
@@ -187,6 +185,9 @@ def _in_order(view: Bags, names: Sequence[str]) -> Bags:
 
 def _together(groups: Sequence[NDArray[np.str_]]) -> NDArray[np.str_]:
     """Merge groups: images that any of the columns keeps together, and those that these keep together, and so on."""
+    from scipy.sparse import coo_array  # here, because it takes longer to load than most stores to open
+    from scipy.sparse.csgraph import connected_components
+
     count = len(groups[0])
     if not count:
         return groups[0]

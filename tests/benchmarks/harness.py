@@ -6,12 +6,15 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Ratio", "compare", "in_turn", "probe", "ratio", "speed", "table"]
+import psutil
+
+__all__ = ["Ratio", "compare", "in_turn", "memory_gb", "probe", "ratio", "speed", "table", "watched"]
 
 Measure = Callable[[], float]
 
@@ -55,6 +58,34 @@ def probe(name: str, *arguments: object) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.benchmarks.probe", name, *map(str, arguments)]
     measured: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return measured
+
+
+def watched(command: Sequence[object], every_s: float = 0.1) -> tuple[float, str, float]:
+    """Run a command; its seconds, what it says, and the peak of its and its descendants' memory in GB."""
+    peak, start = 0.0, time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None:
+            peak = max(peak, memory_gb(process.pid))
+            time.sleep(every_s)
+        seconds = time.perf_counter() - start
+        _, errors = process.communicate()
+        if process.returncode:
+            raise RuntimeError(errors)
+        said.seek(0)
+        return seconds, said.read(), peak
+
+
+def memory_gb(pid: int) -> float:
+    """Sum the memory of a process and its descendants, what they share counted once (Linux's proportional set)."""
+    total = 0
+    try:
+        main = psutil.Process(pid)
+        for process in [main, *main.children(recursive=True)]:
+            total += process.memory_full_info().pss
+    except psutil.Error:
+        pass
+    return total / 1e9
 
 
 def table(rows: Sequence[Ratio], ratio: str = "ratio") -> str:

@@ -14,9 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
 from tests.benchmarks.generated import write_images, write_model
+from tests.benchmarks.harness import memory_gb, watched
 
 IMAGES, REPEATS, SECOND_RUNS = 691, 4, 5
 
@@ -31,7 +30,7 @@ def main() -> None:
         write_model(root / "tiny", "tiny")
         command = [sys.executable, "-c", EXTRACT, "extract", str(root / "data"), "--store", str(root / "x.store")]
         command += ["--weights", str(root / "tiny"), "--device", "cpu", "--repeats", str(REPEATS), "--json"]
-        alone = _peak([sys.executable, "-c", "import torch, transformers, cv2, h5py, joblib, sklearn"])
+        _, _, alone = watched([sys.executable, "-c", "import torch, transformers, cv2, h5py, joblib, sklearn"], 0.02)
         start = time.perf_counter()
         curve, told = _run(command, root / "x.store")
         first_s = time.perf_counter() - start
@@ -52,34 +51,13 @@ def _run(command: list[str], store: Path) -> tuple[list[tuple[int, float]], dict
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     start = time.perf_counter()
     while process.poll() is None:
-        samples.append((time.perf_counter() - start, _memory(process.pid)))
+        samples.append((time.perf_counter() - start, memory_gb(process.pid)))
         time.sleep(0.25)
     told = json.loads(process.stdout.read())
     end = samples[-1][0]
     tenths = [end * tenth / 10 for tenth in range(1, 11)]
     peaks = [max(memory for at, memory in samples if at <= tenth) for tenth in tenths]
     return [(round(told["images"] * tenth / end), peak) for tenth, peak in zip(tenths, peaks, strict=True)], told
-
-
-def _peak(command: list[str]) -> float:
-    process = subprocess.Popen(command)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, _memory(process.pid))
-        time.sleep(0.02)
-    return peak
-
-
-def _memory(pid: int) -> float:
-    """Sum over a process and its descendants, in GB."""
-    total = 0
-    try:
-        main = psutil.Process(pid)
-        for process in [main, *main.children(recursive=True)]:
-            total += process.memory_full_info().pss
-    except psutil.Error:
-        pass
-    return total / 1e9
 
 
 def _seconds(command: list[str]) -> float:

@@ -25,7 +25,7 @@ class Simulation:
     ----------
     dim : int
     apart : float
-        Spread of the classes' centres, in spreads of images.
+        Spread of the classes' centres, in spreads of images; the default makes the challenge about as hard as it is.
     rank : int
         Images differ in so many directions, as embeddings of one organ do.
     of_blob, of_repeat : float
@@ -35,7 +35,7 @@ class Simulation:
     """
 
     dim: int = 1024
-    apart: float = 0.015
+    apart: float = 0.025
     rank: int = 64
     of_blob: float = 0.7
     of_repeat: float = 0.4
@@ -53,15 +53,24 @@ class Simulation:
                 rows.append(row)
         return Bags.from_rows(np.array(rows), names, numbers, turns, labels=labels)
 
-    def write(self, path: Path, counts: dict[str, int], *, repeats: int, test: int = 0, seed: int = 0) -> None:
+    def write(
+        self,
+        path: Path,
+        counts: dict[str, int],
+        *,
+        repeats: int,
+        test: int = 0,
+        seed: int = 0,
+        blobs: tuple[int, int] = (3, 8),
+    ) -> None:
         """Write a store of training images of each class, and test images without repeats."""
         with create_store(path, {"simulation": repr(self)}, self.dim) as writer:
-            for (name, label), of_image in self._images(counts, repeats, seed, (3, 8)):
-                blobs, turns, rows = zip(*of_image, strict=True)
-                writer.add(f"train/{name}", blobs, turns, np.array(rows), label=label)
+            for (name, label), of_image in self._images(counts, repeats, seed, blobs):
+                numbers, turns, rows = zip(*of_image, strict=True)
+                writer.add(f"train/{name}", numbers, turns, np.array(rows), label=label)
             for (name, _), of_image in self._test_images(counts, test, seed):
-                blobs, turns, rows = zip(*of_image, strict=True)
-                writer.add(f"test/{name}", blobs, turns, np.array(rows), split="test")
+                numbers, turns, rows = zip(*of_image, strict=True)
+                writer.add(f"test/{name}", numbers, turns, np.array(rows), split="test")
 
     def classes(self, counts: dict[str, int], *, test: int, seed: int = 0) -> dict[str, str]:
         """Tell the class of each test image of `write`, by its name in the store."""
