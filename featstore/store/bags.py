@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError
-from featstore.store.instances import Bag, Instances, Repeats, SharedRows, repeat_numbers
+from featstore.store.instances import Bag, Instances, Located, Repeats, SharedRows, repeat_numbers
 from featstore.store.runs import rows_of_runs, run_means, run_starts
 
 __all__ = ["Bag", "Bags", "Instances"]
@@ -222,13 +222,18 @@ class Bags:
         SettingError
             If ``repeats`` is another word.
         """
+        at = self.locate(repeats)
+        return Instances(at.gather(slice(None)), at.image, at.blob, at.repeat)
+
+    def locate(self, repeats: Repeats = "clean") -> Located:
+        """Return what `instances` does, with the embeddings left in the memory that all bags share."""
         rows, image = self._all_rows()
         wanted = repeat_numbers(repeats)
         if wanted is not None:
             kept = np.isin(self._rows.repeat[rows], wanted)
             rows, image = rows[kept], image[kept]
-        embeddings = self._rows.embeddings[rows].astype(np.float32, copy=False)
-        return Instances(embeddings, image, self._rows.blob[rows], self._rows.repeat[rows])
+        # Plain arrays are quicker to index than those that are mapped from a file.
+        return Located(np.asarray(self._rows.embeddings), rows, image, self._rows.blob[rows], self._rows.repeat[rows])
 
     def means(self, repeats: Repeats = "clean") -> NDArray[np.float32]:
         """Return the mean embedding of each image over its blobs (and the repeats asked for), (n_images, dim).
@@ -238,22 +243,22 @@ class Bags:
         DataError
             If an image has none of these repeats.
         """
-        rows = self.instances(repeats)
-        starts = run_starts(rows.image)
+        at = self.locate(repeats)
+        starts = run_starts(at.image)
         if len(starts) < len(self):
             raise DataError(
                 f"{len(self) - len(starts)} of {len(self)} images have no repeat of {repeats}",
                 expected="a repeat that every image has, such as 0",
             )
-        return run_means(rows.embeddings, starts)
+        return run_means(at.stored, at.row, starts)
 
     def repeat_means(self) -> Instances:
         """Return the mean over blobs for each (image, repeat): training rows for heads on image embeddings."""
-        rows = self.instances("all")
-        order = np.lexsort((rows.repeat, rows.image))
-        image, repeat = rows.image[order], rows.repeat[order]
+        at = self.locate("all")
+        order = np.lexsort((at.repeat, at.image))
+        image, repeat = at.image[order], at.repeat[order]
         first = run_starts(image, repeat)
-        means = run_means(rows.embeddings[order], first)
+        means = run_means(at.stored, at.row[order], first)
         return Instances(means, image[first], np.full(len(first), -1, dtype=np.int32), repeat[first])
 
     def _bag(self, index: int) -> Bag:

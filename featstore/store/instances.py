@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import DataError, SettingError
 
-__all__ = ["Bag", "Instances", "Repeats", "SharedRows", "repeat_numbers"]
+__all__ = ["Bag", "Instances", "Located", "Repeats", "SharedRows", "repeat_numbers"]
 
 Repeats: TypeAlias = Literal["clean", "all"] | Sequence[int]
 
@@ -36,6 +36,24 @@ class Instances(NamedTuple):
     image: NDArray[np.intp]
     blob: NDArray[np.int32]
     repeat: NDArray[np.int32]
+
+
+class Located(NamedTuple):
+    """Rows of several bags that stay where they are: row i is ``stored[row[i]]``, of shape (dim,), float16 or float32.
+
+    Else as `Instances`. Other bags' rows may be among those stored.
+    """
+
+    stored: NDArray[np.floating[Any]]
+    row: NDArray[np.intp]
+    image: NDArray[np.intp]
+    blob: NDArray[np.int32]
+    repeat: NDArray[np.int32]
+
+    def gather(self, chosen: Any) -> NDArray[np.float32]:
+        """Copy some of the rows, (n_chosen, dim)."""
+        rows: NDArray[np.float32] = self.stored[self.row[chosen]].astype(np.float32, copy=False)
+        return rows
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, column_
 from featstore.errors import DataError, LabelError, SettingError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
+from featstore.store.runs import pieces
 from featstore.toolkit.splits import hold_out
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "that_count",
     "with_validation",
 ]
+
+_PIECE_BYTES = 1 << 24
 
 Samples: TypeAlias = Bags | JoinedBags | NDArray[Any]
 EvalSet: TypeAlias = tuple[Any, Any] | tuple[Any, Any, Any]
@@ -116,13 +119,15 @@ def as_bags(X: Samples) -> Bags:
         return Bags.from_array(check_finite(X.astype(np.float32)))
 
 
-def check_finite(embeddings: NDArray[Any]) -> NDArray[Any]:
-    """Return the embeddings (n, dim), or raise `DataError` if one holds NaN or infinity as float32."""
-    bad = ~np.isfinite(embeddings).all(axis=1)
-    if bad.any():
+def check_finite(embeddings: NDArray[Any], rows: NDArray[np.intp] | None = None) -> NDArray[Any]:
+    """Return the embeddings (n, dim), or raise `DataError` if one (of some rows) holds NaN or infinity as float32."""
+    rows = np.arange(len(embeddings)) if rows is None else rows
+    bad = 0
+    for piece in pieces(len(rows), 4 * embeddings.shape[1], _PIECE_BYTES):
+        bad += int((~np.isfinite(embeddings[rows[piece]]).all(axis=1)).sum())
+    if bad:
         raise DataError(
-            f"{int(bad.sum())} of {len(bad)} embeddings hold NaN or infinity",
-            expected="finite numbers that fit float32",
+            f"{bad} of {len(rows)} embeddings hold NaN or infinity", expected="finite numbers that fit float32"
         )
     return embeddings
 

@@ -10,7 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
-from featstore.store.bags import Bags, Instances
+from featstore.store.bags import Bags
+from featstore.store.instances import Located
+from featstore.store.runs import pieces
 from featstore.toolkit.inputs import (
     EvalSet,
     Labelled,
@@ -142,10 +144,9 @@ class MLPHead(LogitClassifier):
         """Return logits of shape (n_images, n_classes), from clean embeddings."""
         check_is_fitted(self)
         rows = self._rows(check_bags(self, X, reset=False), "clean")
-        check_finite(rows.embeddings)
-        starts = range(0, len(rows.embeddings), _ROWS_AT_ONCE)
-        parts = [self._forward(rows.embeddings[start : start + _ROWS_AT_ONCE]) for start in starts]
-        return segment_means(np.concatenate(parts), rows.image)
+        check_finite(rows.stored, rows.row)
+        at_once = pieces(len(rows.row), 1, _ROWS_AT_ONCE)
+        return segment_means(np.concatenate([self._forward(rows.gather(piece)) for piece in at_once]), rows.image)
 
     def _forward(self, embeddings: NDArray[np.float32]) -> Logits:
         rows = embeddings.astype(np.float64)
@@ -154,22 +155,23 @@ class MLPHead(LogitClassifier):
         logits: Logits = rows @ self.coefs_[-1] + self.intercepts_[-1]
         return logits
 
-    def _rows(self, bags: Bags, repeats: Any) -> Instances:
+    def _rows(self, bags: Bags, repeats: Any) -> Located:
         if self.level == "blob":
-            return bags.instances(repeats)
+            return bags.locate(repeats)
         if repeats == "all":
-            return bags.repeat_means()
-        means, zeros = bags.means(), np.zeros(len(bags), dtype=np.int32)
-        return Instances(means, np.arange(len(bags)), zeros - 1, zeros)
+            means = bags.repeat_means()
+            return Located(means.embeddings, np.arange(len(means.image)), *means[1:])
+        zeros, order = np.zeros(len(bags), dtype=np.int32), np.arange(len(bags))
+        return Located(bags.means(), order, order, zeros - 1, zeros)
 
     def _part(self, images: Labelled, repeats: str, of_class: NDArray[np.float64]) -> Part:
         rows = self._rows(as_bags(images.X), repeats)
+        check_finite(rows.stored, rows.row)
         codes = encode(images.y, self.classes_)
         changed = (np.diff(rows.image, prepend=-1) != 0) | (np.diff(rows.blob, prepend=-2) != 0)
         first = np.flatnonzero(changed)
         return Part(
-            embeddings=check_finite(rows.embeddings),
-            image=rows.image,
+            rows=rows,
             first=first,
             count=np.diff(first, append=len(changed)),
             codes=codes,

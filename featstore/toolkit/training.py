@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.store.instances import Located
+from featstore.store.runs import pieces
 from featstore.toolkit.logits import log_loss
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = ["Optimisation", "Part", "Trained", "segment_means", "train"]
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 _FEWEST_BATCHES, _SMALLEST_BATCH = 16, 8
+_PIECE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,8 @@ class Part:
 
     Attributes
     ----------
-    embeddings : ndarray of shape (n_rows, dim), float32
-        Training overwrites them.
-    image : ndarray of shape (n_rows,), int
-        Position of each row's image; ascending.
+    rows : Located
+        Embeddings, which stay where they are; ``image`` ascends.
     first, count : ndarray of shape (n_units,), int
         Where the rows of a unit (the repeats of one blob, or of one image's mean) start, and how many there are.
     codes : ndarray of shape (n_images,), int
@@ -54,8 +55,7 @@ class Part:
         What each image counts.
     """
 
-    embeddings: NDArray[np.float32]
-    image: NDArray[np.intp]
+    rows: Located
     first: NDArray[np.intp]
     count: NDArray[np.intp]
     codes: NDArray[np.intp]
@@ -63,7 +63,7 @@ class Part:
 
     def unit_weights(self) -> NDArray[np.float32]:
         """Share an image's weight among its units; 1 on average."""
-        image = self.image[self.first]
+        image = self.rows.image[self.first]
         weights = self.weights[image] / np.bincount(image, minlength=len(self.codes))[image]
         scaled: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
         return scaled
@@ -106,14 +106,37 @@ def train(part: Part, validation: Part | None, n_classes: int, how: Optimisation
 
     with _one_thread(torch):
         generator = torch.Generator().manual_seed(seed)
-        mean, scale = _standardise(torch, part.embeddings)
-        network = _Network(torch, (part.embeddings.shape[1], *how.hidden, n_classes), how, generator)
-        watch = _Watch(torch, network, validation, mean, scale, how.patience)
+        columns = _Columns(torch, part.rows)
+        network = _Network(torch, (part.rows.stored.shape[1], *how.hidden, n_classes), how, generator)
+        watch = _Watch(torch, network, validation, columns, how.patience)
         for _ in range(how.max_epochs):
-            network.epoch(part)
+            network.epoch(part, columns)
             if watch.stop():
                 break
-        return _unstandardised(watch, mean, scale)
+        return _unstandardised(watch, columns)
+
+
+class _Columns:
+    """Means and scales of the columns (1 where one is constant); rows are standardised as they are needed."""
+
+    def __init__(self, torch: Any, rows: Located) -> None:
+        count, dim = len(rows.row), rows.stored.shape[1]
+        mean, variance = np.zeros(dim), np.zeros(dim)
+        for piece in pieces(count, 8 * dim, _PIECE_BYTES):
+            mean += rows.gather(piece).sum(axis=0, dtype=np.float64) / count
+        for piece in pieces(count, 8 * dim, _PIECE_BYTES):
+            variance += ((rows.gather(piece) - mean) ** 2).sum(axis=0) / count
+        scale = np.sqrt(variance)
+        # A spread that float32 can't tell from rounding would only blow rounding up.
+        scale[scale <= 10 * np.finfo(np.float32).eps * np.abs(mean)] = 1.0
+        self.torch = torch
+        self.mean = torch.from_numpy(mean.astype(np.float32))
+        self.scale = torch.from_numpy(scale.astype(np.float32))
+
+    def standardised(self, rows: NDArray[np.float32]) -> Tensor:
+        """Standardise rows in place."""
+        standardised: Tensor = self.torch.from_numpy(rows).sub_(self.mean).div_(self.scale)
+        return standardised
 
 
 class _Network:
@@ -144,10 +167,11 @@ class _Network:
         logits: Tensor = self.torch.addmm(self.parameters[-1], rows, self.parameters[-2])
         return logits
 
-    def epoch(self, part: Part) -> None:
+    def epoch(self, part: Part, columns: _Columns) -> None:
         torch = self.torch
-        embeddings, first, count = (torch.from_numpy(a) for a in (part.embeddings, part.first, part.count))
-        codes, weights = torch.from_numpy(part.codes[part.image[part.first]]), torch.from_numpy(part.unit_weights())
+        first, count = torch.from_numpy(part.first), torch.from_numpy(part.count)
+        codes, weights = part.codes[part.rows.image[part.first]], part.unit_weights()
+        codes, weights = torch.from_numpy(codes), torch.from_numpy(weights)
         n = len(first)
         drawn = first + (torch.rand(n, generator=self.generator) * count).long()
         order = torch.randperm(n, generator=self.generator)
@@ -155,7 +179,7 @@ class _Network:
         total = self.how.max_epochs * math.ceil(n / size)
         for start in range(0, n, size):
             batch = order[start : start + size]
-            logits = self.forward(embeddings[drawn[batch]], drop=True)
+            logits = self.forward(columns.standardised(part.rows.gather(drawn[batch].numpy())), drop=True)
             losses = torch.nn.functional.cross_entropy(logits, codes[batch], reduction="none")
             loss = (losses * weights[batch]).mean()
             self._step(torch.autograd.grad(loss, self.parameters), self.how.lr * _cosine(self.steps / total))
@@ -177,14 +201,14 @@ class _Watch:
     """Early stopping: keeps the weights of the best epoch so far, those of the last one without a validation part."""
 
     def __init__(
-        self, torch: Any, network: _Network, validation: Part | None, mean: Tensor, scale: Tensor, patience: int
+        self, torch: Any, network: _Network, validation: Part | None, columns: _Columns, patience: int
     ) -> None:
         self.torch, self.network, self.validation, self.patience = torch, network, validation, patience
         self.losses: list[float] = []
         self.best_epoch, self.n_epochs = 0, 0
         self.best: list[Tensor] = []
         if validation is not None:
-            self.rows = torch.from_numpy(validation.embeddings).sub_(mean).div_(scale)
+            self.rows = columns.standardised(validation.rows.gather(slice(None)))
 
     def stop(self) -> bool:
         self.n_epochs += 1
@@ -198,7 +222,7 @@ class _Watch:
     def _loss(self, validation: Part) -> float:
         with self.torch.no_grad():
             logits = self.network.forward(self.rows, drop=False).numpy().astype(np.float64)
-        return log_loss(segment_means(logits, validation.image), validation.codes, validation.weights)
+        return log_loss(segment_means(logits, validation.rows.image), validation.codes, validation.weights)
 
 
 def segment_means(values: NDArray[np.float64], image: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -213,23 +237,12 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _standardise(torch: Any, embeddings: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-    """Standardise the columns in place; return their means and scales (1 where a column is constant)."""
-    rows = torch.from_numpy(embeddings)
-    variance, mean = torch.var_mean(rows, dim=0, correction=0)
-    scale = variance.sqrt_()
-    # A spread that float32 can't tell from rounding would only blow rounding up.
-    scale[scale <= 10 * torch.finfo(torch.float32).eps * mean.abs()] = 1.0
-    rows.sub_(mean).div_(scale)
-    return mean, scale
-
-
-def _unstandardised(watch: _Watch, mean: Tensor, scale: Tensor) -> Trained:
+def _unstandardised(watch: _Watch, columns: _Columns) -> Trained:
     """Fold the standardisation into the first layer, in double precision."""
     arrays = [parameter.numpy().astype(np.float64) for parameter in watch.best]
     coefs, intercepts = arrays[::2], arrays[1::2]
-    coefs[0] = coefs[0] / scale.numpy().astype(np.float64)[:, None]
-    intercepts[0] = intercepts[0] - mean.numpy().astype(np.float64) @ coefs[0]
+    coefs[0] = coefs[0] / columns.scale.numpy().astype(np.float64)[:, None]
+    intercepts[0] = intercepts[0] - columns.mean.numpy().astype(np.float64) @ coefs[0]
     return Trained(coefs, intercepts, watch.n_epochs, watch.best_epoch, watch.losses)
 
 
