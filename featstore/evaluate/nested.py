@@ -18,7 +18,15 @@ from featstore.errors import LabelError
 from featstore.evaluate.estimate import Evaluation
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
-from featstore.toolkit.inputs import check_groups, check_labels, encode, is_whole, require, require_probabilities
+from featstore.toolkit.inputs import (
+    check_groups,
+    check_labels,
+    encode,
+    in_name_order,
+    is_whole,
+    require,
+    require_probabilities,
+)
 from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
@@ -168,7 +176,9 @@ class _Plan:
         self._y = check_labels(self._model, labels, _num_samples(self._X))
         self._groups = check_groups(self._X, candidate.groups, len(self._y))
         if isinstance(self._X, Bags | JoinedBags):  # whose groups all that is inside the model goes by
-            self._X = replace(self._X, groups=np.asarray(self._groups).astype(np.str_))
+            order = in_name_order(self._X)
+            self._y, self._groups = self._y[order], self._groups[order]
+            self._X = replace(self._X[order], groups=np.asarray(self._groups).astype(np.str_))
         self._classes = np.unique(self._y)
         self.places = [(seed, fold) for seed in range(n_seeds) for fold in range(n_splits)]
         self._random = [np.random.RandomState([random_state, seed]) for seed in range(n_seeds)]

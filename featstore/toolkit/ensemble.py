@@ -24,6 +24,7 @@ from featstore.toolkit.inputs import (
     check_samples,
     counted,
     fit_estimator,
+    in_name_order,
     is_whole,
     require,
     require_probabilities,
@@ -56,7 +57,8 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         Folds fitted at a time, in processes of their own that share the embeddings. It changes no byte of the result;
         nor does another backend of joblib's, as in ``featstore.cluster.spread_over``.
     random_state : int, RandomState or None
-        Decides the folds, and sets every ``random_state`` inside the classifier, another one for each fold.
+        Decides the folds, and sets every ``random_state`` inside the classifier, another one for each fold. With the
+        same int the same bags give the same bytes, whatever their order.
 
     Attributes
     ----------
@@ -134,10 +136,13 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         self.classes_, counts = np.unique(labels, return_counts=True)
         random_state = check_random_state(self.random_state)
         together = check_groups(samples, groups, len(labels))
-        self.folds_ = assign_folds(labels, together, self.n_splits, random_state)
+        order = in_name_order(samples)
+        folds = assign_folds(labels[order], together[order], self.n_splits, random_state)
         self.class_prior_ = counts / counts.sum()
         self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags | JoinedBags) else {}
-        self._fit_folds(images, random_state, callback)
+        out_of_fold = self._fit_folds(images.part(order), folds, random_state, callback)
+        self.folds_, self.oof_probabilities_ = np.empty_like(folds), np.empty_like(out_of_fold)
+        self.folds_[order], self.oof_probabilities_[order] = folds, out_of_fold
         predicted = self.classes_[self.oof_probabilities_.argmax(axis=1)]
         self.oof_macro_f1_, self.oof_accuracy_ = _scores(labels, predicted)
         return self
@@ -169,27 +174,30 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
     def _fit_folds(
         self,
         images: Labelled,
+        folds: NDArray[np.intp],
         random_state: np.random.RandomState,
         callback: Callable[[FoldScore], object] | None,
-    ) -> None:
+    ) -> NDArray[np.float64]:
+        """Fit, and return the out-of-fold probabilities."""
         tasks = [
-            delayed(_fit_fold)(seeded(self.estimator, random_state), images, self.folds_ == fold)
+            delayed(_fit_fold)(seeded(self.estimator, random_state), images, folds == fold)
             for fold in range(self.n_splits)
         ]
         self.estimators_, self.fold_scores_ = [], []
-        self.oof_probabilities_ = np.zeros((len(images.y), len(self.classes_)))
+        out_of_fold = np.zeros((len(images.y), len(self.classes_)))
         # All at once: a cluster that grows on demand is to see what there is to do.
         done = Parallel(n_jobs=self.n_jobs, return_as="generator", pre_dispatch="all")(tasks)
         for fold, (estimator, probabilities) in enumerate(done):
-            left_out = self.folds_ == fold
+            left_out = folds == fold
             macro_f1, accuracy = _scores(images.y[left_out], self.classes_[probabilities.argmax(axis=1)])
             temperatures, weights = _choices(estimator)
             score = {"fold": fold, "val_macro_f1": macro_f1, "val_accuracy": accuracy}
             self.fold_scores_.append({**score, "temperatures": temperatures, "weights": weights})
-            self.oof_probabilities_[left_out] = probabilities
+            out_of_fold[left_out] = probabilities
             self.estimators_.append(estimator)
             if callback is not None:
                 callback(dict(self.fold_scores_[-1]))
+        return out_of_fold
 
     def _check_settings(self) -> None:
         require(is_whole(self.n_splits, 2), f"n_splits is {self.n_splits!r}", "a whole number of folds, 2 or more")

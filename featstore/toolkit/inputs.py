@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "fit_estimator",
     "groups_of",
+    "in_name_order",
     "is_booster",
     "is_number",
     "is_whole",
@@ -55,8 +56,8 @@ class Labelled(NamedTuple):
     y: NDArray[Any]
     sample_weight: NDArray[np.float64] | None = None
 
-    def part(self, chosen: NDArray[np.bool_]) -> Labelled:
-        """Return some of the images."""
+    def part(self, chosen: NDArray[Any]) -> Labelled:
+        """Return some of the images, by a mask or by positions."""
         weights = None if self.sample_weight is None else self.sample_weight[chosen]
         return Labelled(self.X[chosen], self.y[chosen], weights)
 
@@ -202,6 +203,12 @@ def counted(X: Samples, y: NDArray[Any], sample_weight: Any) -> Labelled:
     if len(classes) < 2:
         raise LabelError(f"one class, {str(classes[0])!r}, in all labels", expected="two classes or more")
     return training
+
+
+def in_name_order(X: Samples) -> NDArray[np.intp]:
+    """Return the order in which images are worked on, so that theirs in X decides nothing; an array's rows stay."""
+    names = X.images if isinstance(X, Bags | JoinedBags) else np.zeros(_num_samples(X))
+    return np.argsort(names, kind="stable")
 
 
 def with_validation(

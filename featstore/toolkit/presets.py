@@ -79,7 +79,11 @@ def _on_views(heads: Sequence[Head], n_views: int) -> list[Head]:
     require(is_whole(n_views), f"n_views is {n_views!r}", "a whole number of encoders, 1 or more")
     if n_views == 1:
         return list(heads)
-    return [(f"{name}_{view}", OnView(_for_bags(clone(head)), view)) for view in range(n_views) for name, head in heads]
+    return [
+        (f"{name}_{view}", OnView(_for_bags(clone(head)), view, n_views))
+        for view in range(n_views)
+        for name, head in heads
+    ]
 
 
 def _fused(heads: Sequence[Head]) -> LogitFusion:

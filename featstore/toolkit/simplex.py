@@ -18,8 +18,8 @@ _MOST_POINTS = 2000
 _CELLS_AT_ONCE = 1 << 22
 # Sums of quotients of small whole numbers: what differs by less is equal.
 _EQUAL = 1e-9
-_EVIDENCE = 1.5
-"""Standard errors by which the log-loss must be lower than that of equal weights."""
+_PULL = 3.0
+"""Nats, for all images together, that a squared distance of 1 from equal weights must be worth."""
 
 
 def best_weights(
@@ -31,8 +31,9 @@ def best_weights(
     middle of their plateau too, do worse than equal ones where heads are alike. So the plateau is taken as wide as the
     images can tell: all grid points whose macro-F1 is within one standard error of the highest (Breiman et al., 1984,
     *Classification and Regression Trees*, section 3.4.3). Of these the log-loss, which uses all of the probabilities,
-    chooses. Equal weights stay unless its log-loss is lower by 1.5 standard errors, image by image.
-    ``tests/benchmarks/fusing.py`` compares this with other choices.
+    chooses, with a pull to equal weights that counts less the more images there are. Equal weights stay unless the
+    log-loss there is lower by more than a standard error, image by image. ``tests/benchmarks/fusing.py`` compares
+    this with other choices.
 
     Parameters
     ----------
@@ -56,13 +57,13 @@ def best_weights(
     scores, losses = _scored(weights, logits, codes, counts)
     highest = scores.max()
     plateau = scores >= highest - np.sqrt(highest * (1 - highest) / n) - _EQUAL
-    least = np.flatnonzero(plateau & (losses <= losses[plateau].min() + _EQUAL))
-    chosen: NDArray[np.float64] = weights[least[((weights[least] - equal) ** 2).sum(axis=1).argmin()]]
+    pulled = losses + _PULL / n * ((weights - equal) ** 2).sum(axis=1)
+    chosen: NDArray[np.float64] = weights[np.where(plateau, pulled, np.inf).argmin()]
     gains = _cross_entropy(np.tensordot(equal, logits, axes=1), codes)
     gains -= _cross_entropy(np.tensordot(chosen, logits, axes=1), codes)
     gain = np.average(gains, weights=counts)
     variance = np.average((gains - gain) ** 2, weights=counts) / max(n - 1, _EQUAL)
-    return chosen if gain > _EVIDENCE * np.sqrt(variance) + _EQUAL and n > 1 else equal
+    return chosen if gain > np.sqrt(variance) + _EQUAL and n > 1 else equal
 
 
 def grid(n_heads: int) -> NDArray[np.int64]:

@@ -26,6 +26,8 @@ class OnView(LogitClassifier):
         One that takes `Bags`. Fitted as a clone.
     view : int, default=0
         Position of the view.
+    n_views : int, optional
+        Refuse `JoinedBags` of another number of views, one of which would be left unused.
 
     Attributes
     ----------
@@ -33,9 +35,10 @@ class OnView(LogitClassifier):
     classes_ : ndarray of shape (n_classes,)
     """
 
-    def __init__(self, estimator: Any, view: int = 0) -> None:
+    def __init__(self, estimator: Any, view: int = 0, n_views: int | None = None) -> None:
         self.estimator = estimator
         self.view = view
+        self.n_views = n_views
 
     def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> OnView:
         """Fit a clone of the head on its view.
@@ -75,9 +78,11 @@ class OnView(LogitClassifier):
         return logits_of(self.estimator_, self._seen(check_samples(self, X, reset=False)))
 
     def _seen(self, X: Any) -> Bags:
-        if not isinstance(X, JoinedBags) or len(X.views) <= self.view:
-            found = f"{len(X.views)} views" if isinstance(X, JoinedBags) else f"a {type(X).__name__}"
+        views: tuple[Bags, ...] = X.views if isinstance(X, JoinedBags) else ()
+        if len(views) <= self.view or self.n_views not in (None, len(views)):
+            found = f"{len(views)} views" if views else f"a {type(X).__name__}"
             raise SettingError(
-                f"{found} for a head on view {self.view}", expected="join_bags of that many stores' bags"
+                f"{found} for a head on view {self.view}",
+                expected=f"join_bags of {self.n_views or f'{self.view + 1} or more'} stores' bags",
             )
-        return X.views[self.view]
+        return views[self.view]

@@ -50,6 +50,12 @@ def test_presets_fuse_encoders_and_are_better_for_it(pair, make_bags, preset, he
     np.testing.assert_array_equal(load_model(tmp_path / "x.model").predict_proba(new), model.predict_proba(new))
 
 
+def test_no_view_is_left_unused(pair):
+    three = join_bags([*pair, pair[0]])
+    with pytest.raises(SettingError, match=r"3 views for a head on view 0; expected join_bags of 2 "):
+        m4(n_splits=2, n_views=2).fit(three, three.labels)
+
+
 def test_no_views_are_refused():
     with pytest.raises(SettingError, match="n_views is 0"):
         m5(n_views=0)
