@@ -22,8 +22,8 @@ from featstore.toolkit.inputs import (
     check_groups,
     check_labels,
     encode,
-    in_name_order,
     is_whole,
+    order_of_names,
     require,
     require_probabilities,
 )
@@ -145,7 +145,7 @@ def cross_validate_nested(
 ) -> list[Evaluation]:
     """Evaluate several candidates as `evaluate` does one, their outer folds side by side.
 
-    Candidates with the same labels and groups have the same folds.
+    Candidates with the same labels and groups have the same folds; bags are taken in the order of their images' names.
     """
     require(is_whole(n_splits, 2), f"n_splits is {n_splits!r}", "a whole number of folds, 2 or more")
     require(is_whole(n_seeds), f"n_seeds is {n_seeds!r}", "a whole number, 1 or more")
@@ -176,9 +176,11 @@ class _Plan:
         self._y = check_labels(self._model, labels, _num_samples(self._X))
         self._groups = check_groups(self._X, candidate.groups, len(self._y))
         if isinstance(self._X, Bags | JoinedBags):  # whose groups all that is inside the model goes by
-            order = in_name_order(self._X)
-            self._y, self._groups = self._y[order], self._groups[order]
-            self._X = replace(self._X[order], groups=np.asarray(self._groups).astype(np.str_))
+            self._X = replace(self._X, groups=np.asarray(self._groups).astype(np.str_))
+        self._back: Any = slice(None)
+        if (order := order_of_names(self._X)) is not None:
+            self._X, self._y, self._groups = self._X[order], self._y[order], self._groups[order]
+            self._back = np.argsort(order)
         self._classes = np.unique(self._y)
         self.places = [(seed, fold) for seed in range(n_seeds) for fold in range(n_splits)]
         self._random = [np.random.RandomState([random_state, seed]) for seed in range(n_seeds)]
@@ -200,13 +202,14 @@ class _Plan:
 
     def evaluation(self) -> Evaluation:
         images = self._X.images if isinstance(self._X, Bags | JoinedBags) else np.arange(len(self._y)).astype(np.str_)
+        back = self._back
         return Evaluation(
-            images=images,
-            groups=self._groups,
+            images=images[back],
+            groups=self._groups[back],
             classes=self._classes,
-            codes=encode(self._y, self._classes),
-            folds=self._folds,
-            probabilities=self._probabilities,
+            codes=encode(self._y, self._classes)[back],
+            folds=self._folds[:, back],
+            probabilities=self._probabilities[:, back],
             selection_macro_f1=self._selection,
         )
 

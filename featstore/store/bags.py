@@ -126,7 +126,7 @@ class Bags:
         embeddings = np.asarray(array, dtype=np.float32)
         n = len(embeddings)
         zeros, position = np.zeros(n, dtype=np.int32), np.arange(n)
-        names = np.char.mod("%d", position) if n else np.array([], dtype=np.str_)
+        names = np.char.zfill(position.astype(np.str_), len(str(n - 1)))  # so that their order is that of the rows
         empty = np.full(n, "", dtype=np.str_)
         return cls(SharedRows(embeddings, zeros, zeros), position, position + 1, names, empty, names)
 

@@ -48,5 +48,5 @@ def run_means(
 
 def pieces(count: int, row_bytes: int, budget: int) -> Iterator[slice]:
     """Cut rows into pieces of at most ``budget`` bytes, or of one row where that is larger."""
-    step = max(1, budget // row_bytes)
+    step = max(1, budget // max(1, row_bytes))
     return (slice(start, min(start + step, count)) for start in range(0, count, step))

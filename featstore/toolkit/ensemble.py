@@ -24,10 +24,11 @@ from featstore.toolkit.inputs import (
     check_samples,
     counted,
     fit_estimator,
-    in_name_order,
     is_whole,
+    order_of_names,
     require,
     require_probabilities,
+    that_count,
 )
 from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
@@ -98,6 +99,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         y: Any,
         groups: Any = None,
         callback: Callable[[FoldScore], object] | None = None,
+        *,
         sample_weight: Any = None,
     ) -> FoldEnsemble:
         """Fit one classifier a fold.
@@ -126,23 +128,24 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         self._check_settings()
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
-        images = counted(samples, labels, sample_weight)
+        images = that_count(samples, labels, sample_weight)
         if len(images.y) < len(labels):
             raise LabelError(
                 f"{len(labels) - len(images.y)} of {len(labels)} images have a sample_weight of 0",
-                expected="weights above 0, since folds are drawn of all images",
+                expected="weights above 0, since folds are drawn so that each has all classes",
                 remedy="Leave these images out: keep = sample_weight > 0; fit(X[keep], y[keep], ...).",
             )
-        self.classes_, counts = np.unique(labels, return_counts=True)
+        self.classes_, counts = np.unique(counted(*images).y, return_counts=True)
         random_state = check_random_state(self.random_state)
         together = check_groups(samples, groups, len(labels))
-        order = in_name_order(samples)
-        folds = assign_folds(labels[order], together[order], self.n_splits, random_state)
+        if (order := order_of_names(samples)) is not None:
+            images, together = images.part(order), together[order]
+        folds = assign_folds(images.y, together, self.n_splits, random_state)
         self.class_prior_ = counts / counts.sum()
         self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags | JoinedBags) else {}
-        out_of_fold = self._fit_folds(images.part(order), folds, random_state, callback)
-        self.folds_, self.oof_probabilities_ = np.empty_like(folds), np.empty_like(out_of_fold)
-        self.folds_[order], self.oof_probabilities_[order] = folds, out_of_fold
+        out_of_fold = self._fit_folds(images, folds, random_state, callback)
+        back = slice(None) if order is None else np.argsort(order)
+        self.folds_, self.oof_probabilities_ = folds[back], out_of_fold[back]
         predicted = self.classes_[self.oof_probabilities_.argmax(axis=1)]
         self.oof_macro_f1_, self.oof_accuracy_ = _scores(labels, predicted)
         return self

@@ -26,7 +26,7 @@ __all__ = ["LogitFusion"]
 
 
 class LogitFusion(LogitClassifier, _BaseComposition):
-    """Fuse the logits of several classifiers linearly, with weights for macro-F1 where the validation part tells them.
+    """Fuse the logits of several classifiers linearly, with weights that the validation part tells.
 
     Logits of different classifiers mean the same only when calibrated: wrap each in `TemperatureScaling`.
 
@@ -46,8 +46,8 @@ class LogitFusion(LogitClassifier, _BaseComposition):
     estimators_ : list of classifiers
     classes_ : ndarray of shape (n_classes,)
     weights_ : dict of str to float
-        A weight for each name, from 0 to 1; they sum to 1. On the plateau of the best macro-F1 the lowest log-loss,
-        if that is evidently lower than with equal weights, else equal ones: `featstore.toolkit.simplex.best_weights`.
+        A weight for each name, from 0 to 1; they sum to 1. On the plateau of the best macro-F1 those of the lowest
+        log-loss; equal ones where that is not evidently lower: `featstore.toolkit.simplex.best_weights`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LogitFusion(LogitClassifier, _BaseComposition):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> LogitFusion:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> LogitFusion:
         """Fit the classifiers, then their weights.
 
         Parameters

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
 from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._metadata_requests import _routing_enabled
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, _num_samples, column_or_1d, has_fit_parameter, validate_data
 
@@ -29,17 +32,19 @@ __all__ = [
     "check_groups",
     "check_labels",
     "check_samples",
+    "check_validation",
     "counted",
     "encode",
     "fit_estimator",
     "groups_of",
-    "in_name_order",
     "is_booster",
     "is_number",
     "is_whole",
+    "order_of_names",
     "require",
     "require_probabilities",
     "that_count",
+    "weights_of_classes",
     "with_validation",
 ]
 
@@ -125,7 +130,9 @@ def check_finite(embeddings: NDArray[Any], rows: NDArray[np.intp] | None = None)
     rows = np.arange(len(embeddings)) if rows is None else rows
     bad = 0
     for piece in pieces(len(rows), 4 * embeddings.shape[1], _PIECE_BYTES):
-        bad += int((~np.isfinite(embeddings[rows[piece]]).all(axis=1)).sum())
+        with np.errstate(over="ignore"):
+            some = embeddings[rows[piece]].astype(np.float32, copy=False)
+        bad += int((~np.isfinite(some).all(axis=1)).sum())
     if bad:
         raise DataError(
             f"{bad} of {len(rows)} embeddings hold NaN or infinity", expected="finite numbers that fit float32"
@@ -157,7 +164,8 @@ def encode(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
     codes = np.minimum(np.searchsorted(classes, y), len(classes) - 1).astype(np.intp)
     strange = np.unique(y[classes[codes] != y])
     if len(strange):
-        raise LabelError(f"the validation part has class {strange[0]!r}", expected=f"one of {list(classes)}")
+        expected = f"one of {[str(label) for label in classes]}"
+        raise LabelError(f"the validation part has class {str(strange[0])!r}", expected=expected)
     return codes
 
 
@@ -205,10 +213,31 @@ def counted(X: Samples, y: NDArray[Any], sample_weight: Any) -> Labelled:
     return training
 
 
-def in_name_order(X: Samples) -> NDArray[np.intp]:
-    """Return the order in which images are worked on, so that theirs in X decides nothing; an array's rows stay."""
-    names = X.images if isinstance(X, Bags | JoinedBags) else np.zeros(_num_samples(X))
-    return np.argsort(names, kind="stable")
+def order_of_names(X: Samples) -> NDArray[np.intp] | None:
+    """Return the order in which to work on bags, so that theirs in X decides nothing; None for arrays, and in order."""
+    if not isinstance(X, Bags | JoinedBags):
+        return None
+    order = np.argsort(X.images, kind="stable")
+    return None if (np.diff(order) == 1).all() else order
+
+
+def check_validation(estimator: Any, eval_set: EvalSet, classes: NDArray[Any]) -> Labelled:
+    """Validate an ``eval_set``, and return its images that weigh more than 0."""
+    ok = isinstance(eval_set, (tuple, list)) and len(eval_set) in (2, 3)
+    require(ok, f"eval_set is a {type(eval_set).__name__}", "a tuple (X, y) or (X, y, sample_weight)")
+    X = check_samples(estimator, eval_set[0], reset=False)
+    validation = that_count(X, check_labels(estimator, eval_set[1], _num_samples(X)), *eval_set[2:])
+    encode(validation.y, classes)
+    return validation
+
+
+def weights_of_classes(class_weight: Any, classes: NDArray[Any], images: Labelled) -> NDArray[np.float64]:
+    """Return what an image of each class counts, (n_classes,); images count their ``sample_weight`` in "balanced"."""
+    weights: NDArray[np.float64] = compute_class_weight(class_weight, classes=classes, y=images.y)
+    if images.sample_weight is not None and isinstance(class_weight, str):
+        counts = np.bincount(encode(images.y, classes), images.sample_weight)
+        weights = images.sample_weight.sum() / (len(classes) * counts)
+    return weights
 
 
 def with_validation(
@@ -235,10 +264,7 @@ def with_validation(
     """
     training = counted(X, y, sample_weight)
     if eval_set is not None:
-        X_val = check_samples(estimator, eval_set[0], reset=False)
-        y_val = check_labels(estimator, eval_set[1], _num_samples(X_val))
-        encode(y_val, np.unique(training.y))
-        return training, that_count(X_val, y_val, *eval_set[2:])
+        return training, check_validation(estimator, eval_set, np.unique(training.y))
     fraction = estimator.validation_fraction
     ok = is_number(fraction, 0, 1) and fraction > 0
     require(ok, f"validation_fraction is {fraction!r}", "a share between 0 and 1")
@@ -272,15 +298,19 @@ def fit_estimator(estimator: Any, training: Labelled, validation: Labelled | Non
 
 def _weights_for(estimator: Any, weights: NDArray[np.float64] | None) -> dict[str, Any]:
     """Return how to tell an estimator, or the last step of a pipeline, what images count."""
-    if weights is None:
+    if weights is None or isinstance(estimator, FrozenEstimator):  # which learns nothing
         return {}
-    name, last = estimator.steps[-1] if isinstance(estimator, Pipeline) else ("", estimator)
-    if not has_fit_parameter(last, "sample_weight"):
+    prefix, last = "", estimator
+    while isinstance(last, Pipeline):
+        name, last = last.steps[-1]
+        prefix += f"{name}__"
+    passed_on = any(each.kind is Parameter.VAR_KEYWORD for each in signature(last.fit).parameters.values())
+    if not passed_on and not has_fit_parameter(last, "sample_weight"):
         raise SettingError(
             f"{type(last).__name__} takes no sample_weight",
-            expected="one that does, where images have weights, or different numbers of repeats",
+            expected="one that does, for class_weight, and where images have weights or different numbers of repeats",
         )
-    return {f"{name}__sample_weight" if name and not _routing_enabled() else "sample_weight": weights}
+    return {"sample_weight" if _routing_enabled() else f"{prefix}sample_weight": weights}
 
 
 def is_booster(estimator: Any, *packages: str) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
 from featstore.store.bags import Bags
@@ -24,6 +23,7 @@ from featstore.toolkit.inputs import (
     is_number,
     is_whole,
     require,
+    weights_of_classes,
     with_validation,
 )
 from featstore.toolkit.logits import LogitClassifier, Logits
@@ -109,7 +109,7 @@ class MLPHead(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> MLPHead:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> MLPHead:
         """Train.
 
         Parameters
@@ -131,7 +131,7 @@ class MLPHead(LogitClassifier):
         random_state = check_random_state(self.random_state)
         training, validation = with_validation(self, bags, labels, eval_set, sample_weight)
         self.classes_ = np.unique(training.y)
-        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=training.y)
+        of_class = weights_of_classes(self.class_weight, self.classes_, training)
         part = self._part(training, "all", of_class)
         held_out = None if validation is None else self._part(validation, "clean", of_class)
         seed = int(random_state.randint(np.iinfo(np.int32).max))

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from featstore.store.bags import Bags
@@ -24,6 +23,7 @@ from featstore.toolkit.inputs import (
     encode,
     fit_estimator,
     is_booster,
+    weights_of_classes,
     with_validation,
 )
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
@@ -98,7 +98,7 @@ class PooledHead(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> PooledHead:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> PooledHead:
         """Fit a clone of the inner classifier.
 
         Parameters
@@ -121,7 +121,7 @@ class PooledHead(LogitClassifier):
         if has_fit_parameter(estimator, "eval_set") and (eval_set is not None or _may_stop_early(estimator)):
             training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
         self.classes_ = np.unique(training.y)
-        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=training.y)
+        of_class = weights_of_classes(self.class_weight, self.classes_, training)
         if validation is None and getattr(estimator, "early_stopping_rounds", None) is not None:
             estimator.set_params(early_stopping_rounds=None)
         self.estimator_ = fit_estimator(
@@ -145,17 +145,18 @@ class PooledHead(LogitClassifier):
         bags, codes = as_bags(images.X), encode(images.y, self.classes_)
         rows = bags.repeat_means() if repeats == "all" else None
         of_row = np.arange(len(bags)) if rows is None else rows.image
-        weights = (of_class[codes] / np.bincount(of_row))[of_row]
-        weights /= weights.mean()
-        if images.sample_weight is not None:
-            weights *= images.sample_weight[of_row]
+        counts = np.ones(len(of_row)) if images.sample_weight is None else images.sample_weight[of_row]
+        shares = (of_class[codes] / np.bincount(of_row))[of_row]
+        weights = counts * shares / np.average(shares, weights=counts)
         return Labelled(
             self._table(bags.means() if rows is None else rows.embeddings),
             codes[of_row],
-            None if np.ptp(weights) == 0 and weights[0] == 1 else weights,
+            None if np.allclose(weights, 1, rtol=0, atol=1e-9) else weights,
         )
 
 
 def _may_stop_early(estimator: Any) -> bool:
     """Tell whether a held-out part could be of use; other boosters than xgboost's are told to stop elsewhere."""
-    return not is_booster(estimator, "xgboost") or estimator.early_stopping_rounds is not None
+    if not is_booster(estimator, "xgboost"):
+        return True
+    return estimator.early_stopping_rounds is not None or bool(estimator.callbacks)

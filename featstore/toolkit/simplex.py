@@ -25,7 +25,7 @@ _PULL = 3.0
 def best_weights(
     logits: Logits, codes: NDArray[np.intp], sample_weight: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Return one weight a head: those for macro-F1 where the images tell, else equal ones.
+    """Return one weight a head: equal ones, unless the images tell better ones.
 
     The highest macro-F1 over the few dozen images of a validation part is luck: on new images its weights, and the
     middle of their plateau too, do worse than equal ones where heads are alike. So the plateau is taken as wide as the
@@ -49,13 +49,13 @@ def best_weights(
     ndarray of shape (n_heads,)
         They sum to 1: equal, or multiples of the grid's step.
     """
-    counts = np.ones(len(codes)) if sample_weight is None else sample_weight
+    counts = np.ones(len(codes)) if sample_weight is None else sample_weight / sample_weight.max()
     n = counts.sum() ** 2 / (counts**2).sum()  # images of equal weight that would tell as much
     equal = np.full(len(logits), 1 / len(logits))
     points = grid(len(logits))
     weights = points / points[0].sum()
     scores, losses = _scored(weights, logits, codes, counts)
-    highest = scores.max()
+    highest = min(scores.max(), 1.0)  # which a sum of weights may miss by a rounding
     plateau = scores >= highest - np.sqrt(highest * (1 - highest) / n) - _EQUAL
     pulled = losses + _PULL / n * ((weights - equal) ** 2).sum(axis=1)
     chosen: NDArray[np.float64] = weights[np.where(plateau, pulled, np.inf).argmin()]

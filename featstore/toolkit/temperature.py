@@ -16,6 +16,7 @@ from featstore.toolkit.inputs import (
     Labelled,
     check_labels,
     check_samples,
+    check_validation,
     encode,
     fit_estimator,
     require,
@@ -69,7 +70,7 @@ class TemperatureScaling(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> TemperatureScaling:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> TemperatureScaling:
         """Fit the classifier, then its temperature.
 
         Parameters
@@ -90,8 +91,9 @@ class TemperatureScaling(LogitClassifier):
         labels = check_labels(self, y, len(samples))
         if isinstance(self.estimator, FrozenEstimator):
             self.estimator_ = self.estimator
-            weighted = that_count(samples, labels, sample_weight)
-            validation: Labelled | None = Labelled(*eval_set) if eval_set else weighted
+            validation: Labelled | None = that_count(samples, labels, sample_weight)
+            if eval_set is not None:
+                validation = check_validation(self, eval_set, self.estimator.classes_)
         else:
             training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
             self.estimator_ = fit_estimator(clone(self.estimator), training, validation)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.errors import SettingError
 from featstore.store.instances import Located
 from featstore.store.runs import pieces
 from featstore.toolkit.logits import log_loss
@@ -64,7 +65,7 @@ class Part:
     def unit_weights(self) -> NDArray[np.float32]:
         """Share an image's weight among its units; 1 on average."""
         image = self.rows.image[self.first]
-        weights = self.weights[image] / np.bincount(image, minlength=len(self.codes))[image]
+        weights = self.weights[image] / self.weights.max() / np.bincount(image, minlength=len(self.codes))[image]
         scaled: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
         return scaled
 
@@ -239,6 +240,10 @@ def _cosine(progress: float) -> float:
 
 def _unstandardised(watch: _Watch, columns: _Columns) -> Trained:
     """Fold the standardisation into the first layer, in double precision."""
+    if not watch.best:
+        raise SettingError(
+            "training diverged: no epoch has a finite validation loss", expected="one", remedy="Use a smaller lr."
+        )
     arrays = [parameter.numpy().astype(np.float64) for parameter in watch.best]
     coefs, intercepts = arrays[::2], arrays[1::2]
     coefs[0] = coefs[0] / columns.scale.numpy().astype(np.float64)[:, None]

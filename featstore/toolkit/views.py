@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class OnView(LogitClassifier):
         self.view = view
         self.n_views = n_views
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, sample_weight: Any = None) -> OnView:
+    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> OnView:
         """Fit a clone of the head on its view.
 
         Parameters
@@ -59,9 +60,11 @@ class OnView(LogitClassifier):
         Raises
         ------
         SettingError
-            If X is nothing joined, or has fewer views.
+            If X is nothing joined, or has fewer views, or others than ``n_views``.
         """
         require(is_whole(self.view, 0), f"view is {self.view!r}", "the position of a view: 0, 1, ...")
+        enough = self.n_views is None or is_whole(self.n_views, self.view + 1)
+        require(enough, f"n_views is {self.n_views!r}", f"a whole number, {self.view + 1} or more, or None")
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
         training = Labelled(self._seen(samples), labels, sample_weight)
@@ -85,4 +88,5 @@ class OnView(LogitClassifier):
                 f"{found} for a head on view {self.view}",
                 expected=f"join_bags of {self.n_views or f'{self.view + 1} or more'} stores' bags",
             )
-        return views[self.view]
+        seen: Bags = replace(views[self.view], groups=X.groups)
+        return seen

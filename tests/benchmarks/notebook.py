@@ -32,44 +32,42 @@ from tests.benchmarks.fitting import FEATSTORE
 from tests.benchmarks.harness import ratio, table
 from tests.benchmarks.simulated import CHALLENGE, Simulation
 
-SEEDS, REPEATS, NEW = 5, 4, 2000
+REPEATS, NEW = 4, 2000
 EPOCHS, BATCH, HIDDEN = 50, 64, 128
+HEADS = (
+    *("seed", "`fit`, s", "notebook, s", "`fit`, macro-F1 out of fold", f"of {NEW} new images"),
+    *("notebook, macro-F1 out of fold", f"of {NEW} new images"),
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the tables; with ``--notebook`` be the notebook, in a process of its own."""
     parser = argparse.ArgumentParser(prog="notebook", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=int, nargs="*", default=range(5), help="by default 0 to 4, a quarter hour each")
     parser.add_argument("--notebook", nargs=2, metavar=("STORE", "SEED"))
     options = parser.parse_args(arguments)
     if options.notebook:
         print(json.dumps(_notebook(Path(options.notebook[0]), int(options.notebook[1]))))
         return
+    print(f"| {' | '.join(HEADS)} |\n| {' | '.join('---:' for _ in HEADS)} |")
     rows, pairs = [], []
     with tempfile.TemporaryDirectory() as name:
         store, model = Path(name) / "x.store", Path(name) / "x.model"
         Simulation().write(store, CHALLENGE, repeats=REPEATS, test=NEW)
-        for seed in range(options.seeds):
+        for seed in options.seeds:
             fit, told = _timed(FEATSTORE, "fit", store, "--model", model, "--seed", seed, "--json")
             there, found = _timed(sys.executable, "-m", "tests.benchmarks.notebook", "--notebook", store, seed)
             ours = (told["oof_macro_f1"], _new_score(featstore.load_model(model), store))
-            rows.append((seed, *ours, found["oof"], found["new"]))
+            rows.append((*ours, found["oof"], found["new"]))
             pairs.append((fit, there))
-            print(f"seed {seed}: {fit:.1f} s and {there:.1f} s", file=sys.stderr, flush=True)
-    print(_scores(rows))
-    ratios = [ours / theirs for ours, theirs in pairs]
-    print(table([ratio("`fit`, ten folds, against the notebook's way", pairs, ratios, "60 s, at most 0.1")]))
-
-
-def _scores(rows: list[tuple[float, ...]]) -> str:
-    heads = ("seed", "`fit`, out of fold", f"`fit`, {NEW} new images", "notebook, out of fold", "notebook, new images")
-    lines = [heads, ("---",) * 5, *[(row[0], *(f"{value:.3f}" for value in row[1:])) for row in rows]]
-    told = ["\n".join(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
-    for name, place in (("out of fold", 1), ("new images", 2)):
+            scores = " | ".join(f"{value:.4f}" for value in rows[-1])
+            print(f"| {seed} | {fit:.1f} | {there:.1f} | {scores} |", flush=True)
+    for name, place in (("out of fold", 0), ("new images", 1)):
         away = [row[place] - row[place + 2] for row in rows]
         error = statistics.stdev(away) / len(away) ** 0.5 if len(away) > 1 else float("nan")
-        told.append(f"`fit` less the notebook's way, {name}: {statistics.mean(away):+.4f} (standard error {error:.4f})")
-    return "\n".join([*told, ""])
+        print(f"\n`fit` less the notebook's way, {name}: {statistics.mean(away):+.4f} (standard error {error:.4f})")
+    ratios = [ours / theirs for ours, theirs in pairs]
+    print("\n" + table([ratio("`fit`, ten folds, against the notebook's way", pairs, ratios, "60 s, at most 0.1")]))
 
 
 def _timed(*command: object) -> tuple[float, dict[str, Any]]:

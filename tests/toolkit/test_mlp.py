@@ -175,6 +175,33 @@ def test_labels_are_refused_with_a_reason(bags):
         MLPHead().fit(bags, bags.labels, eval_set=(bags[:1], np.array(["other"])))
 
 
+def test_what_float32_cannot_hold_is_refused(bags):
+    rows = bags.instances("all")
+    large = rows.embeddings.astype(np.float64)
+    large[0, 0] = 1e300
+    broken = Bags.from_rows(large, bags.images[rows.image], rows.blob, rows.repeat)
+    with pytest.raises(DataError, match=r"1 of .* NaN or infinity"):
+        MLPHead().fit(broken, bags.labels)
+    with pytest.raises(DataError, match=r"1 of .* NaN or infinity"):
+        MLPHead(hidden=(4,), max_epochs=1).fit(bags, bags.labels).predict(broken)
+
+
+def test_training_that_diverges_says_so(bags):
+    with pytest.raises(SettingError, match=r"diverged.*smaller lr"):
+        MLPHead(lr=1e30, random_state=0).fit(bags, bags.labels)
+
+
+def test_half_precision_is_trained_on_as_it_is_stored(bags):
+    rows = bags.instances("all")
+    half = rows.embeddings.astype(np.float16)
+    both = [
+        Bags.from_rows(each, bags.images[rows.image], rows.blob, rows.repeat)
+        for each in (half, half.astype(np.float32))
+    ]
+    one, two = (MLPHead(hidden=(8,), max_epochs=3, random_state=0).fit(each, bags.labels) for each in both)
+    np.testing.assert_array_equal(one.logits(both[0]), two.logits(both[1]))
+
+
 def test_embeddings_are_refused_with_a_reason(fitted, bags, make_bags):
     with pytest.raises(DataError, match=r"7 numbers.*expected 12"):
         fitted.predict(make_bags(4, dim=7))

@@ -9,12 +9,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import StratifiedGroupKFold, cross_validate
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
+from xgboost.callback import EarlyStopping
 
 from featstore.errors import LabelError, SettingError
 from featstore.store import join_bags
@@ -84,8 +85,8 @@ def test_a_weight_of_0_leaves_an_image_out(model, bags, make_bags):
 
 def test_a_view_passes_weights_on(bags, make_bags):
     both, w = join_bags([bags, bags]), heavy(bags.labels, bags.labels[0], 5.0)
-    head = OnView(small, 1).fit(both, bags.labels, (both, bags.labels, w), w)
-    alone = sklearn.base.clone(small).fit(bags, bags.labels, (bags, bags.labels, w), w)
+    head = OnView(small, 1).fit(both, bags.labels, (both, bags.labels, w), sample_weight=w)
+    alone = sklearn.base.clone(small).fit(bags, bags.labels, (bags, bags.labels, w), sample_weight=w)
     np.testing.assert_array_equal(head.logits(both), alone.logits(bags))
 
 
@@ -165,3 +166,62 @@ def test_metadata_routing_brings_weights_and_groups(make_bags):
             bags[train], bags.labels[train], groups=groups[train], sample_weight=weights[train]
         )
     np.testing.assert_array_equal(direct.oof_probabilities_, fitted.oof_probabilities_)
+
+
+@pytest.mark.parametrize("repeats", [2, 4])
+@pytest.mark.parametrize("count", [20, 33, 40, 47])
+def test_even_repeats_are_no_weights(repeats, count, make_bags):
+    bags = make_bags(count, repeats=repeats)
+    PooledHead(KNeighborsClassifier()).fit(bags, bags.labels)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"HER2(+)": 1, "Luminal A": 3, "Luminal B": 1}])
+def test_class_weights_count_images_by_their_weights(class_weight, make_bags):
+    bags = make_bags(60, n_classes=3, apart=0.3, repeats=0)
+    X, y, w = bags.means(), bags.labels, np.random.default_rng(0).integers(1, 4, 60)
+    names = dict(zip(("HER2(+)", "Luminal A", "Luminal B"), np.unique(y), strict=True))
+    if isinstance(class_weight, dict):
+        class_weight = {names[name]: value for name, value in class_weight.items()}
+    head, copied = PooledHead(LogisticRegression(C=0.1), class_weight=class_weight), np.repeat(np.arange(60), w)
+    weighted = sklearn.base.clone(head).fit(X, y, sample_weight=w)
+    repeated = sklearn.base.clone(head).fit(X[copied], y[copied])
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=0, atol=1e-4)
+
+
+def test_weights_reach_through_searches_and_frozen_heads(bags):
+    w = heavy(bags.labels, bags.labels[0], 3.0)
+    search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2)
+    frozen = FrozenEstimator(sklearn.base.clone(logistic).fit(bags, bags.labels))
+    nested = make_pipeline(MeanPool(), make_pipeline(StandardScaler(), LogisticRegression()))
+    fusion = LogitFusion([("a", PooledHead(search)), ("b", frozen), ("c", nested)], random_state=0)
+    assert fusion.fit(bags, bags.labels, sample_weight=w).score(bags, bags.labels) > 0.8
+
+
+def test_boosters_told_to_stop_by_a_callback_get_a_held_out_part(bags):
+    stops = XGBClassifier(n_estimators=5, n_jobs=1, callbacks=[EarlyStopping(rounds=2)])
+    assert "validation_0" in PooledHead(stops, random_state=0).fit(bags, bags.labels).estimator_.evals_result()
+
+
+def test_a_validation_part_is_looked_at(bags):
+    head, y = FrozenEstimator(sklearn.base.clone(small).fit(bags, bags.labels)), bags.labels
+    for weights in (np.zeros(len(y)), -np.ones(len(y))):
+        for scaled in (TemperatureScaling(head), TemperatureScaling(small)):
+            with pytest.raises((LabelError, ValueError), match=r"zero|0 for every|[Nn]egative"):
+                scaled.fit(bags, y, eval_set=(bags, y, weights))
+    strange = np.where(np.arange(len(y)) == 0, "other", y)
+    TemperatureScaling(small).fit(bags, y, eval_set=(bags, strange, (strange == y).astype(float)))
+    with pytest.raises(LabelError, match="the validation part has class 'other'"):
+        TemperatureScaling(small).fit(bags, y, eval_set=(bags, strange))
+    for odd in ([(bags, y)], np.ones(len(y)), (bags, y, None, None)):
+        with pytest.raises(SettingError, match=r"eval_set is a .* \(X, y\)"):
+            sklearn.base.clone(small).fit(bags, y, odd)
+
+
+def test_weights_of_any_size_choose_the_same_fusion():
+    rng = np.random.default_rng(82)
+    y, w = np.arange(30) % 3, rng.uniform(0.1, 3, 30)
+    logits = np.stack([np.eye(3)[y] * 3, np.eye(3)[y]])
+    expected = best_weights(logits, y, w)
+    assert expected[0] > 0.5
+    for size in (1e-170, 1e160):
+        np.testing.assert_array_equal(best_weights(logits, y, w * size), expected)
