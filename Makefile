@@ -2,6 +2,7 @@
 # PYTHON picks the interpreter; extra options for pip go into PIP_OPTIONS.
 PYTHON ?= python3
 PIP_OPTIONS ?=
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 STAMP := .venv/.ready
 
@@ -23,8 +24,8 @@ demo: $(STAMP) ## the whole job on the sample in data/
 	$(BIN)/featstore predict build/demo.model build/demo.store --out build/demo-predictions.csv
 	$(BIN)/python data/score.py build/demo-predictions.csv data/test_labels.csv
 
-test: $(STAMP) ## the tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## the tests, a file to a process, TEST_PROCESSES (2) of them at a time
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: $(STAMP) ## style, types, and which room may import which
 	$(BIN)/ruff check .

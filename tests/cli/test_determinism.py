@@ -23,7 +23,7 @@ def stores(tmp_path_factory) -> list[Path]:
     """Write the same images twice, in opposite orders."""
     folder, rng = tmp_path_factory.mktemp("stores"), np.random.default_rng(0)
     images = []
-    for number in range(45):
+    for number in range(30):
         blobs = np.repeat(np.arange(3), 3)
         rows = rng.standard_normal((9, 48)).astype(np.float32) + (number % 3) * 0.2
         images.append((f"img_{number:04d}.png", blobs, np.tile(np.arange(3), 3), rows, KINDS[number % 3]))
@@ -51,14 +51,8 @@ def in_process(threads: int, *arguments: object) -> dict:
 def test_threads_jobs_and_order_change_no_byte_of_a_model(stores, tmp_path):
     for number, store in enumerate(stores):
         model, jobs = tmp_path / f"{number}.model", number + 1
-        in_process(2 * number + 1, "fit", store, "--folds", 3, "--jobs", jobs, "--model", model)
+        in_process(2 * number + 1, "fit", store, "--folds", 2, "--jobs", jobs, "--model", model)
     assert (tmp_path / "0.model").read_bytes() == (tmp_path / "1.model").read_bytes()
-
-
-def test_threads_and_jobs_change_no_figure_of_evaluate(stores):
-    quick = ("--folds", 2, "--inner-folds", 2, "--preset", "m4")
-    one, two = (in_process(n, "evaluate", stores[0], "--jobs", n, *quick) for n in (1, 2))
-    assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
 def test_bags_in_any_order_give_the_same_model(stores, tmp_path):
@@ -67,7 +61,7 @@ def test_bags_in_any_order_give_the_same_model(stores, tmp_path):
     models = []
     for number, order in enumerate((np.arange(len(bags)), shuffled)):
         some = bags[order]
-        models.append(m5(0, 3).fit(some, some.labels))
+        models.append(m5(0, 2).fit(some, some.labels))
         save_model(models[-1], tmp_path / f"{number}.model")
     np.testing.assert_array_equal(models[1].folds_, models[0].folds_[shuffled])
     np.testing.assert_array_equal(models[1].oof_probabilities_, models[0].oof_probabilities_[shuffled])

@@ -194,7 +194,7 @@ def test_an_image_that_fails_on_the_cluster_is_a_row_and_all_others_are_stored(c
 
 def test_an_image_that_kills_workers_is_a_row_and_all_others_are_stored(challenge, run, tmp_path):
     (tmp_path / "deadly.py").write_text(DEADLY)
-    with run_cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as cluster:
+    with run_cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="3") as cluster:
         cluster.worker("--preload", tmp_path / "deadly.py", nanny=True)
         cluster.ready(1)
         result = run(challenge, tmp_path / "s.store", engine=partial(on_dask, cluster.address))
