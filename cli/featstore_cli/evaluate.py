@@ -54,7 +54,7 @@ def evaluate(
     folds: OuterFoldsOption = 10,
     inner_folds: Annotated[
         int, typer.Option(min=2, help="Folds of the ensemble that is fitted in each outer fold.")
-    ] = 5,
+    ] = 7,
     repeats: RepeatsOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other folds and other seeds.")] = 1,
     seed: SeedOption = 0,

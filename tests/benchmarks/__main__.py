@@ -9,7 +9,8 @@ import platform
 BENCHMARKS = (
     *("startup", "store_read", "store_write", "store_append", "store_open"),
     *("augmentation", "pipeline", "dask_workers", "scale"),
-    *("fitting", "honesty", "fusing", "public_sets"),
+    *("fitting", "notebook", "growth", "processors", "boosting"),
+    *("honesty", "fusing", "public_sets"),
 )
 
 

@@ -30,7 +30,7 @@ def main() -> None:
         evaluate, honest, _ = run("evaluate", store)
         sweep, _, _ = run("sweep", store, "--repeats", "0,1,3,4", "--seeds", "1")
         rows = [
-            _row("`evaluate`, ten outer folds of five inner, against `fit`", evaluate, fit, "at most 5"),
+            _row("`evaluate`, ten outer folds of seven inner, against `fit`", evaluate, fit, "at most 5"),
             _row("`sweep` over 0, 1, 3, 4 repeats, one seed, against `fit`", sweep, fit, "at most 5"),
             _row(f"`predict`, {TEST} images, against `fit`", predict, fit, "2 s"),
         ]
