@@ -38,9 +38,7 @@ def main() -> None:
     simulation = Simulation()
     new = simulation.bags(dict.fromkeys(CHALLENGE, NEW // len(CHALLENGE)), repeats=0, seed=10**6)
     draws = [simulation.bags(CHALLENGE, repeats=4, seed=seed) for seed in range(DRAWS)]
-    print(
-        f"Mean of {DRAWS} draws of {len(draws[0])} images with 4 repeats, on one core; less the first row (its error).\n"
-    )
+    print(f"{DRAWS} draws of {len(draws[0])} images with 4 repeats, one core; less the first row (standard error).\n")
     print("| settings | s | macro-F1 on new images | log-loss, calibrated |\n| --- | ---: | --- | --- |")
     first = None
     for name, settings in OTHERWISE.items():
