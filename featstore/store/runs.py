@@ -46,7 +46,7 @@ def run_means(
     return means
 
 
-def pieces(count: int, row_bytes: int, budget: int) -> Iterator[slice]:
+def pieces(count: int, row_bytes: int, budget: int = 1 << 24) -> Iterator[slice]:
     """Cut rows into pieces of at most ``budget`` bytes, or of one row where that is larger."""
     step = max(1, budget // max(1, row_bytes))
     return (slice(start, min(start + step, count)) for start in range(0, count, step))

@@ -48,8 +48,6 @@ __all__ = [
     "with_validation",
 ]
 
-_PIECE_BYTES = 1 << 24
-
 Samples: TypeAlias = Bags | JoinedBags | NDArray[Any]
 EvalSet: TypeAlias = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -129,7 +127,7 @@ def check_finite(embeddings: NDArray[Any], rows: NDArray[np.intp] | None = None)
     """Return the embeddings (n, dim), or raise `DataError` if one (of some rows) holds NaN or infinity as float32."""
     rows = np.arange(len(embeddings)) if rows is None else rows
     bad = 0
-    for piece in pieces(len(rows), 4 * embeddings.shape[1], _PIECE_BYTES):
+    for piece in pieces(len(rows), 4 * embeddings.shape[1]):
         with np.errstate(over="ignore"):
             some = embeddings[rows[piece]].astype(np.float32, copy=False)
         bad += int((~np.isfinite(some).all(axis=1)).sum())

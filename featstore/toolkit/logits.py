@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from featstore.errors import SettingError
 from featstore.toolkit.inputs import is_booster
 
-__all__ = ["LogitClassifier", "log_loss", "logits_of", "probabilities_of", "softmax"]
+__all__ = ["LogitClassifier", "cross_entropy", "log_loss", "logits_of", "probabilities_of", "softmax"]
 
 Logits = NDArray[np.float64]
 
@@ -95,8 +95,13 @@ def softmax(logits: Logits) -> NDArray[np.float64]:
 
 def log_loss(logits: Logits, codes: NDArray[np.intp], weights: NDArray[np.float64] | None = None) -> float:
     """Return the (weighted) mean cross-entropy in nats of logits (n, n_classes) against class positions (n,)."""
-    chosen = np.take_along_axis(logits, codes[:, None], axis=1)[:, 0]
-    return float(np.average(logsumexp(logits, axis=1) - chosen, weights=weights))
+    return float(np.average(cross_entropy(logits, codes), weights=weights))
+
+
+def cross_entropy(logits: Logits, codes: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the loss in nats of each sample (..., n) of logits (..., n, n_classes)."""
+    losses: NDArray[np.float64] = logsumexp(logits, axis=-1) - logits[..., np.arange(len(codes)), codes]
+    return losses
 
 
 def _raw(estimator: Any, X: Any) -> NDArray[Any]:

@@ -117,9 +117,10 @@ class PooledHead(LogitClassifier):
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
         estimator = clone(self.estimator)
-        training, validation = counted(samples, labels, sample_weight), None
         if has_fit_parameter(estimator, "eval_set") and (eval_set is not None or _may_stop_early(estimator)):
             training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
+        else:
+            training, validation = counted(samples, labels, sample_weight), None
         self.classes_ = np.unique(training.y)
         of_class = weights_of_classes(self.class_weight, self.classes_, training)
         if validation is None and getattr(estimator, "early_stopping_rounds", None) is not None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
-from featstore.toolkit.logits import Logits
+from featstore.toolkit.logits import Logits, cross_entropy
 
 __all__ = ["best_weights", "grid", "macro_f1"]
 
@@ -59,8 +58,8 @@ def best_weights(
     plateau = scores >= highest - np.sqrt(highest * (1 - highest) / n) - _EQUAL
     pulled = losses + _PULL / n * ((weights - equal) ** 2).sum(axis=1)
     chosen: NDArray[np.float64] = weights[np.where(plateau, pulled, np.inf).argmin()]
-    gains = _cross_entropy(np.tensordot(equal, logits, axes=1), codes)
-    gains -= _cross_entropy(np.tensordot(chosen, logits, axes=1), codes)
+    gains = cross_entropy(np.tensordot(equal, logits, axes=1), codes)
+    gains -= cross_entropy(np.tensordot(chosen, logits, axes=1), codes)
     gain = np.average(gains, weights=counts)
     variance = np.average((gains - gain) ** 2, weights=counts) / max(n - 1, _EQUAL)
     return chosen if gain > np.sqrt(variance) + _EQUAL and n > 1 else equal
@@ -103,14 +102,8 @@ def _scored(
     for start in range(0, len(weights), at_once):
         fused = np.tensordot(weights[start : start + at_once], logits, axes=1)
         scores.append(macro_f1(fused.argmax(axis=-1), codes, logits.shape[2], counts))
-        losses.append(_cross_entropy(fused, codes) @ counts / counts.sum())
+        losses.append(cross_entropy(fused, codes) @ counts / counts.sum())
     return np.concatenate(scores), np.concatenate(losses)
-
-
-def _cross_entropy(fused: NDArray[np.float64], codes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the loss of each image (..., n) of logits (..., n, n_classes)."""
-    losses: NDArray[np.float64] = logsumexp(fused, axis=-1) - fused[..., np.arange(len(codes)), codes]
-    return losses
 
 
 def _shares(steps: int, n_heads: int) -> list[tuple[int, ...]]:

@@ -24,7 +24,6 @@ __all__ = ["Optimisation", "Part", "Trained", "segment_means", "train"]
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
 _FEWEST_BATCHES, _SMALLEST_BATCH = 16, 8
-_PIECE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,9 @@ class _Columns:
     def __init__(self, torch: Any, rows: Located) -> None:
         count, dim = len(rows.row), rows.stored.shape[1]
         mean, variance = np.zeros(dim), np.zeros(dim)
-        for piece in pieces(count, 8 * dim, _PIECE_BYTES):
+        for piece in pieces(count, 8 * dim):
             mean += rows.gather(piece).sum(axis=0, dtype=np.float64) / count
-        for piece in pieces(count, 8 * dim, _PIECE_BYTES):
+        for piece in pieces(count, 8 * dim):
             variance += ((rows.gather(piece) - mean) ** 2).sum(axis=0) / count
         scale = np.sqrt(variance)
         # A spread that float32 can't tell from rounding would only blow rounding up.

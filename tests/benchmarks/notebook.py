@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,8 @@ from sklearn.preprocessing import StandardScaler
 
 import featstore
 from featstore.store import Bags, open_store
-from tests.benchmarks.fitting import FEATSTORE
-from tests.benchmarks.harness import ratio, table
+from tests.benchmarks.fitting import run
+from tests.benchmarks.harness import ratio, table, watched
 from tests.benchmarks.simulated import CHALLENGE, Simulation
 
 REPEATS, NEW = 4, 2000
@@ -55,8 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
         store, model = Path(name) / "x.store", Path(name) / "x.model"
         Simulation().write(store, CHALLENGE, repeats=REPEATS, test=NEW)
         for seed in options.seeds:
-            fit, told = _timed(FEATSTORE, "fit", store, "--model", model, "--seed", seed, "--json")
-            there, found = _timed(sys.executable, "-m", "tests.benchmarks.notebook", "--notebook", store, seed)
+            fit, told, _ = run("fit", store, "--model", model, "--seed", seed)
+            there, said, _ = watched([sys.executable, "-m", "tests.benchmarks.notebook", "--notebook", store, seed])
+            found = json.loads(said)
             ours = (told["oof_macro_f1"], _new_score(featstore.load_model(model), store))
             rows.append((*ours, found["oof"], found["new"]))
             pairs.append((fit, there))
@@ -68,12 +67,6 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"\n`fit` less the notebook's way, {name}: {statistics.mean(away):+.4f} (standard error {error:.4f})")
     ratios = [ours / theirs for ours, theirs in pairs]
     print("\n" + table([ratio("`fit`, ten folds, against the notebook's way", pairs, ratios, "60 s, at most 0.1")]))
-
-
-def _timed(*command: object) -> tuple[float, dict[str, Any]]:
-    start = time.perf_counter()
-    done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True)
-    return time.perf_counter() - start, json.loads(done.stdout)
 
 
 def _truth(names: np.ndarray) -> np.ndarray:
