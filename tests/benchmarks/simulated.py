@@ -32,14 +32,18 @@ class Simulation:
         Spread within an image, and within a blob.
     seed : int
         Of the centres and directions: the population. Images are drawn with seeds of their own.
+    hidden : bool
+        Whether classes differ where images do not, instead of in the same directions. Then more images help a lot,
+        until their directions are known well enough to be told from the classes'.
     """
 
     dim: int = 1024
-    apart: float = 0.025
+    apart: float = 0.125
     rank: int = 64
     of_blob: float = 0.7
     of_repeat: float = 0.4
     seed: int = 0
+    hidden: bool = False
 
     def bags(self, counts: dict[str, int], *, repeats: int, seed: int, blobs: tuple[int, int] = (3, 8)) -> Bags:
         """Draw images of each class, with blobs from the first number to below the second."""
@@ -83,7 +87,10 @@ class Simulation:
     def _images(self, counts: dict[str, int], repeats: int, seed: int, blobs: tuple[int, int]):
         population, rng = np.random.default_rng(self.seed), np.random.default_rng([self.seed, seed])
         directions = population.normal(size=(self.rank, self.dim)).astype(np.float32) / self.rank**0.5
-        centres = self.apart * population.normal(size=(len(counts), self.dim)).astype(np.float32)
+        width = self.dim if self.hidden else self.rank
+        centres = self.apart * population.normal(size=(len(counts), width)).astype(np.float32)
+        if not self.hidden:
+            centres = centres @ directions
         classes = rng.permutation(np.repeat(np.arange(len(counts)), list(counts.values())))
         for number, code in enumerate(classes):
             middle = centres[code] + rng.normal(size=self.rank).astype(np.float32) @ directions
