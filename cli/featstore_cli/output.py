@@ -36,6 +36,8 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object an
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_warned: set[str] = set()
+
 
 def print_json(value: dict[str, Any]) -> None:
     """Print a result as one JSON object."""
@@ -55,8 +57,10 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Warn on stderr."""
-    note(f"Warning: {text}")
+    """Warn on stderr, of one thing once in a command."""
+    if text not in _warned:
+        _warned.add(text)
+        note(f"Warning: {text}")
 
 
 def counted(count: int, word: str) -> str:
@@ -80,8 +84,8 @@ def warn_of_names(match: NameMatch, store: Path) -> None:
         warn(f"{counted(len(match.unknown), 'name')} not in {store}: {_first(match.unknown)}")
     if match.shared:
         names = f"{counted(len(match.shared), 'name')} ({_first(match.shared)})"
-        warn(f"{names} could mean a training or a test image: the training images were taken")
-        note(f"  writing the key ({match.keys[match.shared[0]]}) settles it")
+        key = match.keys[match.shared[0]]
+        warn(f"{names} could mean a training or a test image: the training ones were taken; writing {key} settles it")
 
 
 def _first(names: list[str]) -> str:
@@ -100,6 +104,7 @@ def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], 
     def decorate(command: Callable[P, R]) -> Callable[P, R]:
         @wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            _warned.clear()
             try:
                 return command(*args, **kwargs)
             except KeyboardInterrupt:

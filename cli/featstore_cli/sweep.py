@@ -152,7 +152,8 @@ def _lines(rows: Sequence[Row], folds: int, seeds: int, out: Path | None, second
         spread = "one seed" if row["macro_f1_std"] is None else f"{row['macro_f1_std']:.3f}"
         interval = f"{row['macro_f1_ci_low']:.3f} to {row['macro_f1_ci_high']:.3f}"
         paired = f"{row['difference']:+.3f} ({row['difference_ci_low']:+.3f} to {row['difference_ci_high']:+.3f})"
-        yield f"{where}  {row['macro_f1_mean']:>8.3f}  {spread:>14}  {interval:>17}  {paired:>24}"
+        against = "" if row is rows[0] else paired
+        yield f"{where}  {row['macro_f1_mean']:>8.3f}  {spread:>14}  {interval:>17}  {against:>24}".rstrip()
     if out is not None:
         yield f"{out}: sweep.csv and sweep.png"
     yield f"{seconds:.1f} s"

@@ -18,18 +18,15 @@ from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
 from featstore.toolkit.fusion import LogitFusion
 from featstore.toolkit.inputs import (
-    Labelled,
     check_groups,
     check_labels,
     check_samples,
-    counted,
-    fit_estimator,
     is_whole,
     order_of_names,
     require,
     require_probabilities,
-    that_count,
 )
+from featstore.toolkit.labelled import Labelled, fit_estimator, of_two_classes, that_count
 from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
@@ -135,7 +132,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
                 expected="weights above 0, since folds are drawn so that each has all classes",
                 remedy="Leave these images out: keep = sample_weight > 0; fit(X[keep], y[keep], ...).",
             )
-        self.classes_, counts = np.unique(counted(*images).y, return_counts=True)
+        self.classes_, counts = np.unique(of_two_classes(images).y, return_counts=True)
         random_state = check_random_state(self.random_state)
         together = check_groups(samples, groups, len(labels))
         if (order := order_of_names(samples)) is not None:

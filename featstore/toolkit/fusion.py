@@ -10,15 +10,8 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from featstore.errors import SettingError
-from featstore.toolkit.inputs import (
-    EvalSet,
-    Samples,
-    check_labels,
-    check_samples,
-    encode,
-    fit_estimator,
-    with_validation,
-)
+from featstore.toolkit.inputs import Samples, check_labels, check_samples, encode
+from featstore.toolkit.labelled import EvalSet, fit_estimator, with_validation
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
 from featstore.toolkit.simplex import best_weights
 

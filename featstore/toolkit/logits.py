@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from featstore.errors import SettingError
-from featstore.toolkit.inputs import is_booster
+from featstore.toolkit.labelled import is_booster
 
 __all__ = ["LogitClassifier", "cross_entropy", "log_loss", "logits_of", "probabilities_of", "softmax"]
 

@@ -13,8 +13,6 @@ from featstore.store.bags import Bags
 from featstore.store.instances import Located
 from featstore.store.runs import pieces
 from featstore.toolkit.inputs import (
-    EvalSet,
-    Labelled,
     as_bags,
     check_bags,
     check_finite,
@@ -23,9 +21,8 @@ from featstore.toolkit.inputs import (
     is_number,
     is_whole,
     require,
-    weights_of_classes,
-    with_validation,
 )
+from featstore.toolkit.labelled import EvalSet, Labelled, weights_of_classes, with_validation
 from featstore.toolkit.logits import LogitClassifier, Logits
 from featstore.toolkit.training import Optimisation, Part, segment_means, train
 

@@ -11,18 +11,14 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
-from featstore.toolkit.inputs import (
+from featstore.toolkit.inputs import as_bags, check_bags, check_finite, check_labels, check_samples, encode
+from featstore.toolkit.labelled import (
     EvalSet,
     Labelled,
-    as_bags,
-    check_bags,
-    check_finite,
-    check_labels,
-    check_samples,
-    counted,
-    encode,
     fit_estimator,
     is_booster,
+    of_two_classes,
+    that_count,
     weights_of_classes,
     with_validation,
 )
@@ -120,7 +116,7 @@ class PooledHead(LogitClassifier):
         if has_fit_parameter(estimator, "eval_set") and (eval_set is not None or _may_stop_early(estimator)):
             training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
         else:
-            training, validation = counted(samples, labels, sample_weight), None
+            training, validation = of_two_classes(that_count(samples, labels, sample_weight)), None
         self.classes_ = np.unique(training.y)
         of_class = weights_of_classes(self.class_weight, self.classes_, training)
         if validation is None and getattr(estimator, "early_stopping_rounds", None) is not None:

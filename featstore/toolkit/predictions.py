@@ -74,7 +74,11 @@ def predict_images(
             remedy="Leave --tta out, or make some: featstore extract --test-repeats 4, for the same store.",
         )
     found = _mean_probabilities(model, bags)
-    return [_prediction(model, row, found.get(row.image)) for row in rows]
+    without = {row.image: "" for row in rows if row.image not in found}
+    for each, view in zip(stores, views, strict=True):
+        for image in without.keys() - set(view.images.tolist()):
+            without[image] = without[image] or _why(each, image, named=len(stores) > 1)
+    return [_prediction(model, row, found.get(row.image), without.get(row.image, "")) for row in rows]
 
 
 def _as_fitted(model: Any, stores: list[Store]) -> list[Store]:
@@ -110,11 +114,18 @@ def _mean_probabilities(model: Any, bags: Bags | JoinedBags) -> dict[str, NDArra
     return {image: np.mean(each, axis=0) for image, each in total.items()}
 
 
-def _prediction(model: Any, row: ImageRow, probabilities: NDArray[np.floating[Any]] | None) -> Prediction:
+def _why(store: Store, image: str, *, named: bool) -> str:
+    """Tell why the store has no embedding of an image, and by its name which store it is."""
+    row = store.images.get(image)
+    told = f"{row.reason}: {row.note}" if row and row.reason else "no embedding"
+    return f"{told}, in {store.path.name}" if named else told
+
+
+def _prediction(model: Any, row: ImageRow, probabilities: NDArray[np.floating[Any]] | None, why: str) -> Prediction:
     note = row.note
     if probabilities is None:
         probabilities = model.class_prior_
-        note = f"class prior only ({row.reason}): {row.note}" if row.reason else "class prior only: no embedding"
+        note = f"class prior only ({why})"
     return Prediction(row, str(model.classes_[int(np.argmax(probabilities))]), probabilities, note)
 
 

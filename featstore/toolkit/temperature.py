@@ -11,18 +11,8 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from featstore.toolkit.inputs import (
-    EvalSet,
-    Labelled,
-    check_labels,
-    check_samples,
-    check_validation,
-    encode,
-    fit_estimator,
-    require,
-    that_count,
-    with_validation,
-)
+from featstore.toolkit.inputs import check_labels, check_samples, encode, require
+from featstore.toolkit.labelled import EvalSet, Labelled, check_validation, fit_estimator, that_count, with_validation
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of, softmax
 
 __all__ = ["TemperatureScaling", "fit_temperature"]

@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from featstore.errors import SettingError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
-from featstore.toolkit.inputs import EvalSet, Labelled, check_labels, check_samples, fit_estimator, is_whole, require
+from featstore.toolkit.inputs import check_labels, check_samples, is_whole, require
+from featstore.toolkit.labelled import EvalSet, Labelled, fit_estimator
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
 
 __all__ = ["OnView"]

@@ -63,15 +63,15 @@ def probe(name: str, *arguments: object) -> dict[str, Any]:
 def watched(command: Sequence[object], every_s: float = 0.1) -> tuple[float, str, float]:
     """Run a command; its seconds, what it says, and the peak of its and its descendants' memory in GB."""
     peak, start = 0.0, time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=subprocess.PIPE, text=True)
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=errors)
         while process.poll() is None:
             peak = max(peak, memory_gb(process.pid))
             time.sleep(every_s)
         seconds = time.perf_counter() - start
-        _, errors = process.communicate()
         if process.returncode:
-            raise RuntimeError(errors)
+            errors.seek(0)
+            raise RuntimeError(errors.read())
         said.seek(0)
         return seconds, said.read(), peak
 

@@ -258,7 +258,7 @@ def test_a_test_label_file_does_not_pass_unnoticed(work, featstore, tmp_path):
     (tmp_path / "labels.csv").write_text("sample_index,label\nimg_0000.png,HER2(+)\n")
     result = featstore("store", "label", tmp_path / "labels.csv", tmp_path / "s.store")
     assert "1 name (img_0000.png) could mean a training or a test image" in result.stderr
-    assert "writing the key (train_data/img_0000.png) settles it" in result.stderr
+    assert "writing train_data/img_0000.png settles it" in result.stderr
 
 
 def test_labels_that_change_nothing_or_more_than_they_seem_to_are_told(work, featstore, featstore_json, tmp_path):

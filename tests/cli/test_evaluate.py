@@ -140,9 +140,12 @@ def test_sweep_writes_a_row_for_each_setting_and_a_picture(work, featstore_json,
     assert cv2.imread(str(out / "sweep.png")) is not None
 
 
-def test_sweep_prints_a_table_of_what_was_varied(work, featstore) -> None:
-    result = featstore("sweep", work / "s.store", "--presets", "m4", "--folds", 3, "--seeds", 1)
+def test_sweep_prints_a_table_of_what_was_varied_and_each_warning_once(work, featstore, small_data, tmp_path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text((small_data / "train_labels.csv").read_text() + "elsewhere.png,A\n")
+    result = featstore("sweep", work / "s.store", "--presets", "m4", "--folds", 3, "--seeds", 1, "--labels", labels)
     assert result.exit_code == 0, result.output
+    assert result.stderr.count("1 name not in") == 1
     heads, *rows = result.stdout.splitlines()[1:4]
     assert heads.split()[0] == "repeats"
     assert [row.split()[0] for row in rows] == ["0", "1"]
