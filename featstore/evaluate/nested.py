@@ -10,9 +10,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples, has_fit_parameter
+from sklearn.utils.validation import _num_samples
 
 from featstore.errors import LabelError
 from featstore.evaluate.estimate import Evaluation
@@ -27,6 +26,7 @@ from featstore.toolkit.inputs import (
     require,
     require_probabilities,
 )
+from featstore.toolkit.labelled import takes_groups
 from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
@@ -226,8 +226,7 @@ def _fit_outer(
         The model's own out-of-fold figure, where it has one; else NaN.
     """
     training = np.flatnonzero(~held)
-    takes_groups = has_fit_parameter(model, "groups") or isinstance(model, BaseSearchCV)
-    together = {"groups": groups[training]} if takes_groups else {}
+    together = {"groups": groups[training]} if takes_groups(model, y) else {}
     try:
         with one_core():
             model.fit(_safe_indexing(X, training), y[training], **together)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from featstore.errors import FingerprintMismatchError, LabelError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
+from featstore.toolkit.delegating import Delegating
 from featstore.toolkit.fusion import LogitFusion
 from featstore.toolkit.inputs import (
     check_groups,
@@ -38,7 +39,7 @@ __all__ = ["FoldEnsemble", "FoldScore"]
 FoldScore: TypeAlias = dict[str, Any]
 
 
-class FoldEnsemble(ClassifierMixin, BaseEstimator):
+class FoldEnsemble(Delegating, ClassifierMixin, BaseEstimator):
     """Fit a classifier once for each fold left out, and average the probabilities.
 
     Folds are stratified by class, with groups kept together. A fold's part left out is given to the classifier as
@@ -56,7 +57,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         nor does another backend of joblib's, as in ``featstore.cluster.spread_over``.
     random_state : int, RandomState or None
         Decides the folds, and sets every ``random_state`` inside the classifier, another one for each fold. With the
-        same int the same bags give the same bytes, whatever their order.
+        same int the same bags give the same classifiers, byte for byte, whatever their order.
 
     Attributes
     ----------
@@ -124,7 +125,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         """
         self._check_settings()
         samples = check_samples(self, X, reset=True)
-        labels = check_labels(self, y, len(samples))
+        labels = check_labels(self, y, _num_samples(samples))
         images = that_count(samples, labels, sample_weight)
         if len(images.y) < len(labels):
             raise LabelError(
@@ -141,6 +142,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         self.class_prior_ = counts / counts.sum()
         self.provenance_ = dict(samples.provenance) if isinstance(samples, Bags | JoinedBags) else {}
         out_of_fold = self._fit_folds(images, folds, random_state, callback)
+        self._adopt_features(self.estimators_[0])
         back = slice(None) if order is None else np.argsort(order)
         self.folds_, self.oof_probabilities_ = folds[back], out_of_fold[back]
         predicted = self.classes_[self.oof_probabilities_.argmax(axis=1)]
@@ -159,7 +161,7 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         samples = check_samples(self, X, reset=False)
         if isinstance(samples, Bags | JoinedBags):
             self._check_fingerprint(samples.provenance)
-        total = np.zeros((len(samples), len(self.classes_)))
+        total = np.zeros((_num_samples(samples), len(self.classes_)))
         with one_core():
             for estimator in self.estimators_:
                 total += probabilities_of(estimator, samples)
@@ -170,6 +172,9 @@ class FoldEnsemble(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         labels: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return labels
+
+    def _wrapped(self) -> list[Any]:
+        return [self.estimator]
 
     def _fit_folds(
         self,

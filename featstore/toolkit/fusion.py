@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from featstore.errors import SettingError
-from featstore.toolkit.inputs import Samples, check_labels, check_samples, encode
+from featstore.toolkit.delegating import Delegating
+from featstore.toolkit.inputs import Samples, check_labels, check_samples, encode, require_classes
 from featstore.toolkit.labelled import EvalSet, fit_estimator, with_validation
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
 from featstore.toolkit.simplex import best_weights
@@ -18,7 +19,7 @@ from featstore.toolkit.simplex import best_weights
 __all__ = ["LogitFusion"]
 
 
-class LogitFusion(LogitClassifier, _BaseComposition):
+class LogitFusion(Delegating, LogitClassifier, _BaseComposition):
     """Fuse the logits of several classifiers linearly, with weights that the validation part tells.
 
     Logits of different classifiers mean the same only when calibrated: wrap each in `TemperatureScaling`.
@@ -54,7 +55,9 @@ class LogitFusion(LogitClassifier, _BaseComposition):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> LogitFusion:
+    def fit(
+        self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None, groups: Any = None
+    ) -> LogitFusion:
         """Fit the classifiers, then their weights.
 
         Parameters
@@ -65,6 +68,8 @@ class LogitFusion(LogitClassifier, _BaseComposition):
             Images for the weights (and for whatever the classifiers choose on them); never trained on.
         sample_weight : array-like of shape (n_images,), optional
             What each image counts, 0 or more, for the classifiers and the fusion.
+        groups : array-like of shape (n_images,), optional
+            Images that stay together where some are held out; ``X.groups`` for bags.
 
         Returns
         -------
@@ -72,10 +77,13 @@ class LogitFusion(LogitClassifier, _BaseComposition):
         """
         names = self._names()
         samples = check_samples(self, X, reset=True)
-        labels = check_labels(self, y, len(samples))
-        training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
+        labels = check_labels(self, y, _num_samples(samples))
+        training, validation = with_validation(self, samples, labels, eval_set, sample_weight, groups)
         self.estimators_ = [fit_estimator(clone(estimator), training, validation) for _, estimator in self.estimators]
         self.classes_ = np.unique(training.y)
+        for estimator in self.estimators_:
+            require_classes(estimator, self.classes_)
+        self._adopt_features(self.estimators_[0])
         weights = np.full(len(names), 1 / len(names))
         if validation is not None:
             codes = encode(validation.y, self.classes_)
@@ -103,16 +111,23 @@ class LogitFusion(LogitClassifier, _BaseComposition):
     def _stacked(self, X: Samples) -> Logits:
         return np.stack([logits_of(estimator, X) for estimator in self.estimators_])
 
-    def _names(self) -> list[str]:
+    def _wrapped(self) -> list[Any]:
+        return [estimator for _, estimator in self._pairs()]
+
+    def _pairs(self) -> list[tuple[str, Any]]:
+        """Return the classifiers with their names; none if that is not what ``estimators`` holds."""
         pairs = self.estimators
         well_formed = isinstance(pairs, (list, tuple)) and all(
             isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
         )
-        names = [name for name, _ in pairs] if well_formed else []
+        return list(pairs) if well_formed else []
+
+    def _names(self) -> list[str]:
+        names = [name for name, _ in self._pairs()]
         taken = set(super().get_params(deep=False))
         if not names or len(set(names)) < len(names) or any("__" in name or name in taken for name in names):
             raise SettingError(
-                f"estimators is {pairs!r}",
+                f"estimators is {self.estimators!r}",
                 expected="a list of (name, classifier), the names different, without '__', and no parameter's name",
             )
         return names

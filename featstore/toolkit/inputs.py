@@ -8,12 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, column_or_1d, validate_data
+from sklearn.utils.validation import _num_samples, column_or_1d, indexable, validate_data
 
 from featstore.errors import DataError, LabelError, SettingError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
 from featstore.store.runs import pieces
+from featstore.toolkit.delegating import Delegating
 
 __all__ = [
     "Samples",
@@ -29,6 +30,7 @@ __all__ = [
     "is_whole",
     "order_of_names",
     "require",
+    "require_classes",
     "require_probabilities",
 ]
 
@@ -55,8 +57,12 @@ def check_samples(estimator: Any, X: Any, *, reset: bool) -> Samples:
     """Validate X and return bags as they are and anything else as a finite numeric 2-D array.
 
     With ``reset`` it sets ``n_features_in_`` (and ``feature_names_in_`` for data frames), else it compares with them.
+    What is no bags goes through a `Delegating` estimator as it is.
     """
     if not isinstance(X, Bags | JoinedBags):
+        if isinstance(estimator, Delegating):
+            untouched: Samples = indexable(X)[0]
+            return untouched
         array: NDArray[Any] = validate_data(estimator, X, reset=reset)
         return array
     if len(X) == 0:
@@ -145,6 +151,17 @@ def require_probabilities(estimator: Any) -> None:
         f"{name} has no predict_proba",
         "a classifier that gives probabilities",
         f"Wrap it: TemperatureScaling({name}(...)).",
+    )
+
+
+def require_classes(estimator: Any, classes: NDArray[Any]) -> None:
+    """Raise `SettingError` for a fitted classifier that knows other classes: a frozen one, fitted elsewhere."""
+    found = np.asarray(estimator.classes_)
+    require(
+        np.array_equal(found, classes),
+        f"{type(estimator).__name__} knows the classes {found.tolist()}",
+        f"those of the labels, {classes.tolist()}",
+        "Freeze a classifier that was fitted on the same classes, inside PooledHead as 0, 1, ...",
     )
 
 

@@ -53,8 +53,8 @@ def logits_of(estimator: Any, X: Any) -> Logits:
 
     1. ``logits``: the toolkit's own estimators;
     2. for xgboost's classifiers the margin, ``predict(output_margin=True)``;
-    3. ``decision_function``; for two classes its one column ``d`` becomes ``(-d, d)``, as scikit-learn's temperature
-       scaling has it (so a calibrated binary logistic regression has a temperature of 2);
+    3. ``decision_function``; for two classes its one column ``d``, the log-odds of most classifiers, is the difference
+       of the two logits ``(-d/2, d/2)``;
     4. ``log(predict_proba + eps)`` with the eps of the probabilities' type, as scikit-learn has it.
 
     A pipeline is asked through its last step, a frozen estimator through what it holds.
@@ -62,7 +62,7 @@ def logits_of(estimator: Any, X: Any) -> Logits:
     Raises
     ------
     SettingError
-        If the classifier has none of these, or not one column a class.
+        If the classifier has none of these, or its columns are not one a class: one a pair of classes, for instance.
     """
     if isinstance(estimator, FrozenEstimator):
         return logits_of(estimator.estimator, X)
@@ -70,12 +70,14 @@ def logits_of(estimator: Any, X: Any) -> Logits:
         return logits_of(estimator[-1], estimator[:-1].transform(X))
     logits = _raw(estimator, X)
     if logits.ndim == 1 or logits.shape[1] == 1:
-        column = logits.reshape(-1)
-        logits = np.stack([-column, column], axis=1)
-    if logits.shape[1] != len(estimator.classes_):
+        half = logits.reshape(-1) / 2
+        logits = np.stack([-half, half], axis=1)
+    pairwise = getattr(estimator, "decision_function_shape", None) == "ovo"
+    if logits.shape[1] != len(estimator.classes_) or (pairwise and logits.shape[1] > 2):
         raise SettingError(
             f"{type(estimator).__name__} gives {logits.shape[1]} columns for {len(estimator.classes_)} classes",
             expected="one logit a class",
+            remedy='Set decision_function_shape="ovr".' if pairwise else "",
         )
     return logits
 
@@ -108,9 +110,7 @@ def _raw(estimator: Any, X: Any) -> NDArray[Any]:
     if hasattr(estimator, "logits"):
         return np.asarray(estimator.logits(X), dtype=np.float64)
     if is_booster(estimator, "xgboost"):
-        margin = np.asarray(estimator.predict(X, output_margin=True), dtype=np.float64)
-        # Its binary margin is the log-odds, which is the difference of the two logits.
-        return margin / 2 if margin.ndim == 1 else margin
+        return np.asarray(estimator.predict(X, output_margin=True), dtype=np.float64)
     if hasattr(estimator, "decision_function"):
         return np.asarray(estimator.decision_function(X), dtype=np.float64)
     if hasattr(estimator, "predict_proba"):

@@ -106,7 +106,9 @@ class MLPHead(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> MLPHead:
+    def fit(
+        self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None, groups: Any = None
+    ) -> MLPHead:
         """Train.
 
         Parameters
@@ -117,6 +119,8 @@ class MLPHead(LogitClassifier):
             Images for early stopping; never trained on.
         sample_weight : array-like of shape (n_images,), optional
             What each image counts, 0 or more, in the loss.
+        groups : array-like of shape (n_images,), optional
+            Images that stay together where some are held out; ``X.groups`` for bags.
 
         Returns
         -------
@@ -126,7 +130,7 @@ class MLPHead(LogitClassifier):
         bags = check_bags(self, X, reset=True)
         labels = check_labels(self, y, len(bags))
         random_state = check_random_state(self.random_state)
-        training, validation = with_validation(self, bags, labels, eval_set, sample_weight)
+        training, validation = with_validation(self, bags, labels, eval_set, sample_weight, groups)
         self.classes_ = np.unique(training.y)
         of_class = weights_of_classes(self.class_weight, self.classes_, training)
         part = self._part(training, "all", of_class)

@@ -14,4 +14,6 @@ def seeded(estimator: Any, random_state: np.random.RandomState) -> Any:
     """Return a clone in which every ``random_state`` has a seed of its own."""
     copy = clone(estimator)
     names = [name for name in sorted(copy.get_params()) if name.rpartition("__")[2] == "random_state"]
-    return copy.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in names})
+    if names:  # a frozen estimator has none, and its set_params returns nothing
+        copy.set_params(**{name: int(random_state.randint(np.iinfo(np.int32).max)) for name in names})
+    return copy

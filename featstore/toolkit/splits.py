@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ __all__ = ["assign_folds", "hold_out"]
 _ATTEMPTS = 20
 # Holding out a quarter of a class is the most that training can spare.
 _FEWEST_TO_HOLD_OUT = 4
+# A hold-out is some of so many folds at most.
+_MOST_PARTS = 100
 
 
 def assign_folds(
@@ -59,7 +62,7 @@ def assign_folds(
 def hold_out(
     y: NDArray[Any], groups: NDArray[Any], fraction: float, random_state: np.random.RandomState
 ) -> NDArray[np.bool_] | None:
-    """Return a mask of about ``fraction`` of the images: stratified, groups together, every class on both sides.
+    """Return a mask of ``fraction`` of the images, as nearly as classes and groups allow; every class is on both sides.
 
     None where a class has fewer than four groups: one image of a class says next to nothing about it, and training
     needs the rest. With few groups a class, up to a quarter is held out so that each class has one.
@@ -68,9 +71,11 @@ def hold_out(
     fewest = int(_groups_a_class(codes, groups).min())
     if fewest < _FEWEST_TO_HOLD_OUT:
         return None
-    n_splits = max(2, min(round(1 / fraction), fewest))
+    share = Fraction(fraction).limit_denominator(min(fewest, _MOST_PARTS))
+    if not 0 < share < 1:
+        share = Fraction(1, fewest) if share == 0 else Fraction(fewest - 1, fewest)
     try:
-        held: NDArray[np.bool_] = assign_folds(y, groups, n_splits, random_state) == 0
+        held: NDArray[np.bool_] = assign_folds(y, groups, share.denominator, random_state) < share.numerator
     except LabelError:
         return None
     return held

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from featstore.toolkit.delegating import Delegating
 from featstore.toolkit.inputs import check_labels, check_samples, encode, require
 from featstore.toolkit.labelled import EvalSet, Labelled, check_validation, fit_estimator, that_count, with_validation
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of, softmax
@@ -18,7 +19,7 @@ from featstore.toolkit.logits import LogitClassifier, Logits, logits_of, softmax
 __all__ = ["TemperatureScaling", "fit_temperature"]
 
 
-class TemperatureScaling(LogitClassifier):
+class TemperatureScaling(Delegating, LogitClassifier):
     """Divide a classifier's logits by one temperature, chosen for the lowest log-loss on a validation part.
 
     Guo et al., 2017, arXiv:1706.04599. Predicted classes stay the same. Where both apply, the result is that of
@@ -60,7 +61,9 @@ class TemperatureScaling(LogitClassifier):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None) -> TemperatureScaling:
+    def fit(
+        self, X: Any, y: Any, eval_set: EvalSet | None = None, *, sample_weight: Any = None, groups: Any = None
+    ) -> TemperatureScaling:
         """Fit the classifier, then its temperature.
 
         Parameters
@@ -71,6 +74,8 @@ class TemperatureScaling(LogitClassifier):
             Images for the temperature (and for the classifier's early stopping); never trained on.
         sample_weight : array-like of shape (n_images,), optional
             What each image counts, 0 or more, for the classifier and the temperature.
+        groups : array-like of shape (n_images,), optional
+            Images that stay together where some are held out; ``X.groups`` for bags.
 
         Returns
         -------
@@ -78,16 +83,17 @@ class TemperatureScaling(LogitClassifier):
         """
         low, high = _checked(self.bounds)
         samples = check_samples(self, X, reset=True)
-        labels = check_labels(self, y, len(samples))
+        labels = check_labels(self, y, _num_samples(samples))
         if isinstance(self.estimator, FrozenEstimator):
             self.estimator_ = self.estimator
             validation: Labelled | None = that_count(samples, labels, sample_weight)
             if eval_set is not None:
                 validation = check_validation(self, eval_set, self.estimator.classes_)
         else:
-            training, validation = with_validation(self, samples, labels, eval_set, sample_weight)
+            training, validation = with_validation(self, samples, labels, eval_set, sample_weight, groups)
             self.estimator_ = fit_estimator(clone(self.estimator), training, validation)
         self.classes_ = self.estimator_.classes_
+        self._adopt_features(self.estimator_)
         self.temperature_ = 1.0
         if validation is not None:
             logits, codes = logits_of(self.estimator_, validation.X), encode(np.asarray(validation.y), self.classes_)
@@ -98,6 +104,9 @@ class TemperatureScaling(LogitClassifier):
         """Return calibrated logits of shape (n_images, n_classes)."""
         check_is_fitted(self)
         return logits_of(self.estimator_, check_samples(self, X, reset=False)) / self.temperature_
+
+    def _wrapped(self) -> list[Any]:
+        return [self.estimator]
 
 
 def fit_temperature(

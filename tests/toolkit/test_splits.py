@@ -77,3 +77,12 @@ def test_few_images_give_up_to_a_quarter_or_nothing(per_class, expected):
     y = np.repeat(["a", "b", "c"], per_class)
     held = hold_out(y, np.arange(len(y)), 0.1, rng())
     assert held is None if expected is None else held.mean() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("fraction", [0.04, 0.1, 0.15, 1 / 3, 0.35, 0.4, 0.5, 0.6, 0.9, 0.999])
+def test_what_is_held_out_is_what_was_asked_for(fraction):
+    y = np.repeat(["a", "b"], 100)
+    held = hold_out(y, np.arange(200), fraction, rng())
+    assert held.mean() == pytest.approx(min(fraction, 0.99), abs=0.011)
+    few = hold_out(y[95:105], np.arange(10), fraction, rng())
+    assert set(y[95:105][few]) == set(y[95:105][~few]) == {"a", "b"}

@@ -116,8 +116,8 @@ def test_agrees_with_scikit_learn(model, n_classes, names):
     ):
         np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=1e-6)
         np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
-    # A column of decision values stands for two logits that differ by twice as much; the toolkit's own heads know both.
-    doubled = 2 if isinstance(model, MLPHead) and n_classes == 2 else 1
+    # scikit-learn takes a column d of decision values for logits (-d, d), which differ by twice the log-odds.
+    doubled = 2 if hasattr(model, "decision_function") and n_classes == 2 else 1
     beta = theirs.calibrated_classifiers_[0].calibrators[0].beta_
     assert 1 / ours.temperature_ == pytest.approx(doubled * beta, rel=1e-6)
 

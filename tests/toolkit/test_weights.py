@@ -27,6 +27,7 @@ from featstore.toolkit import (
     OnView,
     PooledHead,
     TemperatureScaling,
+    logits_of,
     m5,
 )
 from featstore.toolkit.simplex import best_weights
@@ -225,3 +226,39 @@ def test_weights_of_any_size_choose_the_same_fusion():
     assert expected[0] > 0.5
     for size in (1e-170, 1e160):
         np.testing.assert_array_equal(best_weights(logits, y, w * size), expected)
+
+
+class Told(LogisticRegression):
+    """Keeps the validation part that it was given."""
+
+    def fit(self, X, y, eval_set=None, sample_weight=None):
+        self.told_ = eval_set
+        return super().fit(X, y, sample_weight)
+
+
+def test_weights_of_the_validation_part_reach_every_choice(make_bags):
+    bags, other = make_bags(60, apart=0.15), make_bags(60, apart=0.15, seed=1)
+    X, y, w = other.means(), other.labels, np.random.default_rng(0).uniform(0.1, 10, 60)
+    codes = np.searchsorted(np.unique(y), y)
+    head = TemperatureScaling(Told()).fit(bags.means(), bags.labels, eval_set=(X, y, w))
+    np.testing.assert_array_equal(head.estimator_.told_[2], w)
+    inner = logits_of(head.estimator_, X)
+    assert head.temperature_ == fit_temperature(inner, codes, sample_weight=w) != fit_temperature(inner, codes)
+    fusion = LogitFusion([("bayes", GaussianNB()), ("logistic", Told())]).fit(bags.means(), bags.labels, (X, y, w))
+    logits = np.stack([logits_of(estimator, X) for estimator in fusion.estimators_])
+    expected = best_weights(logits, codes, w)
+    assert list(fusion.weights_.values()) == expected.tolist() != best_weights(logits, codes).tolist()
+
+
+@pytest.mark.parametrize("kind", ["network", "xgboost"])
+def test_weights_of_the_validation_part_count_in_early_stopping(kind, make_bags):
+    bags, other = make_bags(60, apart=0.15), make_bags(60, apart=0.15, seed=1)
+    losses = []
+    for w in (None, heavy(other.labels, other.labels[0], 50.0)):
+        given = (other, other.labels) if w is None else (other, other.labels, w)
+        if kind == "network":
+            losses.append(sklearn.base.clone(small).fit(bags, bags.labels, given).validation_loss_)
+        else:
+            fitted = PooledHead(booster).fit(bags, bags.labels, given).estimator_
+            losses.append(fitted.evals_result()["validation_0"]["mlogloss"])
+    assert losses[0][0] != pytest.approx(losses[1][0], abs=1e-3)
