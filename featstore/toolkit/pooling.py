@@ -45,8 +45,8 @@ class MeanPool(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Of several encoders' bags (`join_bags`) it takes each one's mean, one after the other.
 
-    Put it in front of any estimator that takes arrays, to use that on `Bags`. It needs no fitting. Groups end here: what
-    comes after it and splits images itself does not know which belong together.
+    Put it in front of any estimator that takes arrays, to use that on `Bags`. It needs no fitting. Groups end here:
+    what comes after it and splits images itself does not know which belong together.
     """
 
     def fit(self, X: Any, y: Any = None) -> MeanPool:
