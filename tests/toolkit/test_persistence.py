@@ -72,7 +72,7 @@ def test_labels_of_any_kind_and_arrays(labels, bags, tmp_path):
 def test_names_of_columns_and_frozen_estimators_come_back(bags, tmp_path):
     pandas = pytest.importorskip("pandas", reason="data frames need pandas")
     frame = pandas.DataFrame(bags.means(), columns=[f"c{i}" for i in range(bags.dim)])
-    frozen = FrozenEstimator(LogisticRegression().fit(bags.means(), bags.labels))
+    frozen = FrozenEstimator(LogisticRegression().fit(frame, bags.labels))
     save_model(TemperatureScaling(frozen).fit(frame, bags.labels), tmp_path / "some.model")
     assert list(load_model(tmp_path / "some.model").feature_names_in_) == list(frame.columns)
 
