@@ -82,7 +82,7 @@ def evaluate(
     started = time.perf_counter()
     at_a_time = fitted_at_a_time(jobs, dask)
     paths = given_stores(stores, store_version)
-    check_outputs({"--out": out}, [*paths, labels, against])
+    check_outputs({"--out": out}, [*paths, labels, against], as_json=as_json)
     store = " + ".join(map(str, paths))
     opened = [open_store(path, version=store_version) for path in paths]
     others = opened if against is None else [open_store(against)]
@@ -103,15 +103,17 @@ def evaluate(
             n_jobs=at_a_time,
             callback=shown_on(move),
         )
-    if out is not None:
-        found.write_csv(out)
     comparison = without_nan(compare(found, compared[0])) if compared else None
     content = {"store": store, "preset": preset.value, "inner_folds": inner_folds, **found.to_dict()}
     content |= {"seconds": round(time.perf_counter() - started, 3)}
-    if as_json:
-        print_json(content | ({"comparison": comparison} if comparison else {}))
-    else:
-        print_lines(_lines(content, comparison, f"{against or store}, {(against_preset or preset).value}"))
+    try:
+        if out is not None:
+            found.write_csv(out)
+    finally:  # a full disk costs the file, not the figures
+        if as_json:
+            print_json(content | ({"comparison": comparison} if comparison else {}))
+        else:
+            print_lines(_lines(content, comparison, f"{against or store}, {(against_preset or preset).value}"))
 
 
 def _lines(content: dict[str, Any], comparison: Comparison | None, other: str) -> Iterator[str]:

@@ -70,7 +70,7 @@ def fit(
     started = time.perf_counter()
     at_a_time = fitted_at_a_time(jobs, dask)
     paths = given_stores(stores, store_version)
-    check_outputs({"--model": model}, [*paths, labels])
+    check_outputs({"--model": model}, [*paths, labels], as_json=as_json)
     opened = [open_store(path, version=store_version) for path in paths]
     bags = training_bags(opened, repeats, labels, group)
     ensemble = model_of(preset, random_state=seed, n_splits=folds, n_jobs=at_a_time, n_views=len(opened))

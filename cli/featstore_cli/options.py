@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = [
     "StorePath",
     "StoresArgument",
     "VersionOption",
+    "check_folder",
     "check_outputs",
     "given_stores",
     "nothing_changed",
@@ -74,7 +76,7 @@ def given_stores(paths: list[Path] | None, version: int | None = None) -> list[P
     return paths or [Path("embeddings.store")]
 
 
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None], *, as_json: bool = False) -> None:
     """Refuse, before any work, files that can't be written, are named twice, or would take the place of an input.
 
     Parameters
@@ -82,13 +84,15 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
     outputs : mapping from the option to its file
     inputs : iterable of Path
         Files, and folders within which nothing is to be written.
+    as_json : bool
+        Whether stdout is taken by the one JSON object.
 
     Raises
     ------
     StoreWriteError
         If a file can't be written.
     typer.BadParameter
-        If it is an input, or is named twice.
+        If it is an input, or is named twice, or is stdout, which is taken.
     """
     from featstore.store.disk.files import check_target
 
@@ -97,6 +101,47 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
         if path is None:
             continue
         check_target(path)
-        if any(path.resolve().is_relative_to(other) for other in taken):
-            raise typer.BadParameter(f"{path} is, or lies in, what this command reads or writes", param_hint=option)
+        if as_json and _is_stdout(path):
+            raise typer.BadParameter(f"{path} is stdout, where --json prints nothing else", param_hint=option)
+        _refuse_within(taken, path, option)
         taken.append(path.resolve())
+
+
+def check_folder(option: str, folder: Path, names: Iterable[str], inputs: Iterable[Path | None]) -> None:
+    """Refuse, before any work, a folder that these files can't be written to; it is made, if need be, after the work.
+
+    Raises
+    ------
+    StoreWriteError
+        If the folder can't be made, or a file in it can't be written.
+    typer.BadParameter
+        If it lies in an input, or a file is one.
+    """
+    from featstore.errors import StoreWriteError
+    from featstore.store.disk.files import check_target
+
+    given = [path for path in inputs if path is not None]
+    _refuse_within([path.resolve() for path in given], folder, option)
+    if folder.is_dir():
+        for name in names:
+            check_outputs({option: folder / name}, given)
+        return
+    first = folder.absolute()  # of the folders to be made
+    while not first.parent.exists():
+        first = first.parent
+    if first.exists():
+        raise StoreWriteError(f"{folder}: no folder", expected="a folder, or the name of a new one")
+    check_target(first)
+
+
+def _refuse_within(taken: Iterable[Path], path: Path, option: str) -> None:
+    if any(path.resolve().is_relative_to(other) for other in taken):
+        raise typer.BadParameter(f"{path} is, or lies in, what this command reads or writes", param_hint=option)
+
+
+def _is_stdout(path: Path) -> bool:
+    try:
+        found = path.stat()
+        return os.path.samestat(found, os.fstat(1)) and not os.path.samestat(found, Path(os.devnull).stat())
+    except OSError:  # nothing there yet, or no stdout
+        return False

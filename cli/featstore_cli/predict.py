@@ -53,7 +53,7 @@ def predict(
 
     started = time.perf_counter()
     paths = given_stores(stores, store_version)
-    check_outputs({"--out": out, "--submission": submission}, [model, *paths])
+    check_outputs({"--out": out, "--submission": submission}, [model, *paths], as_json=as_json)
     ensemble = load_model(model)
     opened = [open_store(path, version=store_version) for path in paths]
     predictions = predict_images(ensemble, opened, split.value, tta=tta)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featstore_cli.folds import DaskOption, JobsOption, OuterFoldsOption, fitted_at_a_time, fitting_on, shown_on
-from featstore_cli.options import StoresArgument, check_outputs, given_stores, nothing_written
+from featstore_cli.options import StoresArgument, check_folder, given_stores, nothing_written
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
 from featstore_cli.training import (
@@ -38,6 +38,8 @@ Examples:
   featstore sweep --repeats 0,1,2,4,8 --seeds 5 --out repeats
   featstore sweep --max-blobs 1,3,10 --repeats 4
   featstore sweep phikon.store uni.store --repeats 4 --presets m4,m5"""
+
+_FILES = ("sweep.csv", "sweep.png")
 
 
 @plain_errors(nothing_written)
@@ -68,26 +70,24 @@ def sweep(
     fitted once in each outer fold and not as an ensemble, so differences between rows count more than their level;
     featstore evaluate tells that of the ensemble.
     """
-    from featstore.evaluate import Candidate, sweep, write_rows
+    from featstore.evaluate import Candidate, sweep
     from featstore.store import open_store
-    from featstore.store.disk.files import make_folder
 
     started = time.perf_counter()
     at_a_time = fitted_at_a_time(jobs, dask)
     wanted = [_preset(name) for name in _words(presets, "--presets")]
     blobs: list[int | None] = [None] if max_blobs is None else [*_numbers(max_blobs, "--max-blobs", least=1)]
+    asked = None if repeats is None else _numbers(repeats, "--repeats", least=0)
     paths = given_stores(stores)
     if out is not None:
-        from featstore.report import draw_sweep, require_matplotlib
+        from featstore.report import require_matplotlib
 
         require_matplotlib()
-        make_folder(out)
-        check_outputs({"--out": out / "sweep.csv"}, [*paths, labels])
+        check_folder("--out", out, _FILES, [*paths, labels])
     opened = [open_store(path) for path in paths]
     settings: list[tuple[Row, Bags | JoinedBags]] = []
     for path, store in zip(paths, opened, strict=True):
-        numbers = _stored(store.repeats) if repeats is None else _numbers(repeats, "--repeats", least=0)
-        for most, number in product(blobs, numbers):
+        for most, number in product(blobs, _stored(store.repeats) if asked is None else asked):
             bags = training_bags([store], number, labels, group, max_blobs=most)
             settings.append(({"store": str(path), "max_blobs": most, "repeats": number}, bags))
     aligned = aligned_bags([bags for _, bags in settings], opened)
@@ -106,14 +106,29 @@ def sweep(
             n_jobs=at_a_time,
             callback=shown_on(move),
         )
-    if out is not None:
-        write_rows(out / "sweep.csv", rows)
-        draw_sweep(rows, out / "sweep.png")
-    seconds = round(time.perf_counter() - started, 3)
-    if as_json:
-        print_json({"rows": rows, "folds": folds, "seeds": seeds, "out": str(out) if out else None, "seconds": seconds})
-    else:
-        print_lines(_lines(rows, folds, seeds, out, seconds))
+    written: Path | None = None
+    try:
+        if out is not None:
+            _write(rows, out)
+        written = out
+    finally:  # a full disk costs the files, not the figures
+        seconds = round(time.perf_counter() - started, 3)
+        if as_json:
+            place = str(written) if written else None
+            print_json({"rows": rows, "folds": folds, "seeds": seeds, "out": place, "seconds": seconds})
+        else:
+            print_lines(_lines(rows, folds, seeds, written, seconds))
+
+
+def _write(rows: list[Row], out: Path) -> None:
+    from featstore.evaluate import write_rows
+    from featstore.report import draw_sweep
+    from featstore.store.disk.files import make_folder
+
+    make_folder(out)
+    table, picture = _FILES
+    write_rows(out / table, rows)
+    draw_sweep(rows, out / picture)
 
 
 def _stored(repeats: Sequence[int]) -> list[int]:

@@ -62,10 +62,10 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """
     check_target(path)
     with plain_errors(path):
-        path = path.resolve()
-        if path.exists() and not path.is_file():
+        if _is_special(path):  # asked before links are followed: that of a pipe leads to no path
             path.write_bytes(content)
             return
+        path = path.resolve()
         with draft(path) as file:
             write_at(file.descriptor, content, 0)
             file.keep_as(path)
@@ -83,8 +83,12 @@ def check_target(path: Path) -> None:
         raise StoreWriteError(f"{path}: a folder", expected="the name of a file")
     if not path.absolute().parent.is_dir():
         raise StoreWriteError(f"{path}: its folder is not there", remedy="Make the folder, or name another place.")
-    if not os.access(path.absolute().parent, os.W_OK):
+    if not os.access(path if _is_special(path) else path.absolute().parent, os.W_OK):
         raise StoreWriteError(f"{path}: writing is not permitted", remedy="Name another place.")
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file()
 
 
 def create_exclusively(path: Path, content: bytes) -> bool:

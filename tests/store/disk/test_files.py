@@ -252,3 +252,14 @@ def test_only_files_are_opened(tmp_path):
     for path in (tmp_path / "pipe", Path("/dev/null"), tmp_path):
         with pytest.raises(StoreFormatError, match="not a file"), opening.open_regular(path):
             pass
+
+
+def test_a_pipe_is_written_to_by_its_name(tmp_path):
+    """A link in /dev/fd to a pipe leads to no path that could be opened."""
+    reading, writing = os.pipe()
+    try:
+        files.write_atomically(Path(f"/dev/fd/{writing}"), b"some")
+        assert os.read(reading, 10) == b"some"
+    finally:
+        os.close(reading)
+        os.close(writing)
