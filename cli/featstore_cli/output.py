@@ -112,7 +112,10 @@ def plain_errors(interrupted: Callable[..., str]) -> Callable[[Callable[P, R]], 
                 note("")  # the terminal has shown ^C
                 note(f"Interrupted. {interrupted(**kwargs)}")
                 raise typer.Exit(130) from None
-            except (typer.Exit, typer.BadParameter, BrokenPipeError):
+            except typer.BadParameter as error:
+                error.message = _tame(error.message)  # click prints it, and it may quote a file
+                raise
+            except (typer.Exit, BrokenPipeError):
                 raise
             except FeatstoreError as error:
                 note(f"Error: {error}")

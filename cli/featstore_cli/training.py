@@ -138,13 +138,14 @@ def _bags_labelled_by(
 ) -> Bags:
     """Take labels, and groups where a column is named, from a CSV instead of the store."""
     from featstore.dataset.labels import read_label_csv
+    from featstore.dataset.records import listing
     from featstore.store import match_names
 
     table = read_label_csv(labels)
     for text in table.warnings:
         warn(text)
     if group and group not in table.columns:
-        found = f"{labels} has no column {group!r} but {', '.join(table.columns)}"
+        found = f"{labels} has no column {group!r} but {listing(table.columns)}"
         raise typer.BadParameter(found, param_hint="--group")
     rows = {row.sample_index: row for row in table.rows}
     match = match_names(store.images, rows)

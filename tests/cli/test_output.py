@@ -53,6 +53,17 @@ def test_errors_and_warnings_steer_no_terminal(crafted, featstore, tmp_path):
     assert "\\u001bno.store" in result.stderr
 
 
+def test_a_column_of_a_csv_steers_no_terminal(crafted, featstore, tmp_path):
+    """Nor does it where the message is one on wrong usage, and the first of many columns are told."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f'sample_index,label,"{HOSTILE}",' + ",".join(f"c{n}" for n in range(100)) + "\na.png,A\n")
+    result = featstore("fit", crafted, "--labels", labels, "--group", "patient")
+    assert result.exit_code == 2
+    assert steering(result.stderr.replace("\u2500", "")) == set()
+    assert "\\u001b[31mred" in result.stderr
+    assert "c9" not in result.stderr
+
+
 def test_a_line_is_a_line(capsys):
     print_lines(["a\nb", "Größe µ 細胞 🔬", "\udc80"])
     note("x\ty")
