@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featstore.dataset.records import listing
 from featstore.errors import DataError
 
 __all__ = ["Row", "Table", "read_table"]
@@ -110,18 +112,19 @@ def _reader(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 def _header(text: str, known: Sequence[str], path: Path) -> tuple[str, list[str]]:
     """Take the delimiter that makes most sense of the first line."""
     choices: list[tuple[int, int, str, list[str]]] = []
+    problem: csv.Error | None = None
     for delimiter in DELIMITERS:
-        columns = [_column(cell, known) for cell in _first_row(text, delimiter, path)]
+        try:
+            cells = next(cells for _, cells in _reader(text, delimiter) if any(cells))
+        except csv.Error as error:  # between wrong delimiters cells may be too long
+            problem = error
+            continue
+        columns = [_column(cell, known) for cell in cells]
         choices.append((len(set(columns) & set(known)), len(columns), delimiter, columns))
+    if not choices:
+        raise DataError(f"the first line of {path} can't be read as CSV ({problem})") from problem
     _, _, delimiter, columns = max(choices, key=lambda choice: choice[:2])
     return delimiter, columns
-
-
-def _first_row(text: str, delimiter: str, path: Path) -> list[str]:
-    try:
-        return next(cells for _, cells in _reader(text, delimiter) if any(cells))
-    except csv.Error as error:
-        raise DataError(f"the first line of {path} can't be read as CSV ({error})") from error
 
 
 def _column(cell: str, known: Sequence[str]) -> str:
@@ -130,16 +133,16 @@ def _column(cell: str, known: Sequence[str]) -> str:
 
 
 def _check_columns(columns: Sequence[str], required: Sequence[Sequence[str]], path: Path) -> None:
-    found = ", ".join(column or "(no name)" for column in columns)
+    found = listing([column or "(no name)" for column in columns])
     for choices in required:
         if not any(column in columns for column in choices):
             raise DataError(
                 f"{path} has no column {' or '.join(repr(choice) for choice in choices)} (its columns: {found})",
                 expected="a first line that names the columns",
             )
-    twice = sorted({column for column in columns if column and columns.count(column) > 1})
+    twice = sorted(column for column, count in Counter(columns).items() if column and count > 1)
     if twice:
-        raise DataError(f"{path} has more than one column named {', '.join(map(repr, twice))}")
+        raise DataError(f"{path} has more than one column named {listing([repr(column) for column in twice])}")
 
 
 def _rows(text: str, delimiter: str, columns: Sequence[str], skipped: int, path: Path) -> Iterator[Row]:

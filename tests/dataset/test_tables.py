@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,24 @@ def test_blank_lines_short_rows_and_excels_first_line_are_understood(file):
 def test_what_is_wrong_is_said_with_its_place(file, data, words):
     with pytest.raises(DataError, match=words):
         read(file, data)
+
+
+def test_a_wide_table_is_read_at_once(file):
+    """Its first line is too long for one cell, which it is where the delimiter is taken for another."""
+    names = ["sample_index", "label", *(f"gene_{number}" for number in range(50_000))]
+    started = time.perf_counter()
+    table = read(file, (";".join(names) + "\na.png;A\n").encode())
+    assert time.perf_counter() - started < 10  # comparing each column with each takes a minute
+    assert table.columns == tuple(names)
+    assert table.rows[0].get("label") == "A"
+
+
+def test_of_many_columns_the_first_are_told(file):
+    names = [f"gene_{number}" for number in range(3000)]
+    with pytest.raises(DataError, match=r"its columns: gene_0, gene_1, gene_2, gene_3, gene_4 and 2995 more\)"):
+        read(file, ",".join(names).encode())
+    with pytest.raises(DataError, match=r"more than one column named 'gene_0', .* and 2995 more"):
+        read(file, ",".join(["sample_index", "label", *names, *names]).encode())
 
 
 def test_a_missing_file_is_a_data_error(tmp_path):
