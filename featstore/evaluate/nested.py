@@ -30,7 +30,7 @@ from featstore.toolkit.labelled import takes_groups
 from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
-from featstore.toolkit.threads import one_core
+from featstore.toolkit.threads import jobs_for, one_core
 
 __all__ = ["Candidate", "Done", "cross_validate_nested", "evaluate"]
 
@@ -155,7 +155,7 @@ def cross_validate_nested(
     for plan in plans:
         tasks += plan.tasks()
     # All at once: a cluster that grows on demand is to see what there is to do.
-    results = iter(Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="all")(tasks))
+    results = iter(Parallel(n_jobs=jobs_for(len(tasks), n_jobs), return_as="generator", pre_dispatch="all")(tasks))
     fits = 0
     for plan in plans:
         for place in plan.places:

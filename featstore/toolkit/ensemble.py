@@ -32,7 +32,7 @@ from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
 from featstore.toolkit.temperature import TemperatureScaling
-from featstore.toolkit.threads import one_core
+from featstore.toolkit.threads import jobs_for, one_core
 
 __all__ = ["FoldEnsemble", "FoldScore"]
 
@@ -191,7 +191,7 @@ class FoldEnsemble(Delegating, ClassifierMixin, BaseEstimator):
         self.estimators_, self.fold_scores_ = [], []
         out_of_fold = np.zeros((len(images.y), len(self.classes_)))
         # All at once: a cluster that grows on demand is to see what there is to do.
-        done = Parallel(n_jobs=self.n_jobs, return_as="generator", pre_dispatch="all")(tasks)
+        done = Parallel(n_jobs=jobs_for(len(tasks), self.n_jobs), return_as="generator", pre_dispatch="all")(tasks)
         for fold, (estimator, probabilities) in enumerate(done):
             left_out = folds == fold
             macro_f1, accuracy = _scores(images.y[left_out], self.classes_[probabilities.argmax(axis=1)])

@@ -1,4 +1,4 @@
-"""One core for numerics, whatever the machine and however many folds are fitted at a time."""
+"""Processes and cores: one for each fold at most, and one core for numerics, whatever the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any
 import threadpoolctl
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_core"]
+__all__ = ["jobs_for", "one_core"]
+
+
+def jobs_for(tasks: int, n_jobs: int | None) -> int | None:
+    """Return an ``n_jobs`` that starts no process without a task; what is no number of processes stays as it is."""
+    return min(n_jobs, tasks) if n_jobs is not None and n_jobs > 0 else n_jobs
 
 
 class _Shared:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from featstore.toolkit.threads import one_core
+from featstore.toolkit.threads import jobs_for, one_core
 
 
 def _threads(kind):
@@ -69,3 +70,10 @@ def test_what_was_loaded_after_the_first_entered_is_limited_for_the_next():
         assert _threads("blas") == {2}
         with one_core():
             assert _threads("blas") == {1}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "n_jobs", "expected"), [(3, 10, 3), (3, 2, 2), (3, None, None), (3, -1, -1), (3, np.int64(5), 3)]
+)
+def test_there_are_no_more_jobs_than_tasks(tasks, n_jobs, expected):
+    assert jobs_for(tasks, n_jobs) == expected
