@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,10 +49,9 @@ def fitting_on(dask: str | None, share: Sequence[Any]) -> Iterator[None]:
         with spread_over(dask, share=share):
             yield
         return
-    from joblib import parallel_config
+    from featstore_cli.workers import fitting_here
 
-    # Ctrl-C reaches every process of the terminal; only this one is to answer.
-    with parallel_config(backend="loky", initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)):
+    with fitting_here():
         yield
 
 
