@@ -11,7 +11,7 @@ import numpy as np
 
 from featstore.errors import ModelFormatError
 
-__all__ = ["booster_to_bytes", "restore_booster"]
+__all__ = ["booster_to_bytes", "check_parameters", "restore_booster"]
 
 _EXPECTED = "an XGBoost classifier of plain trees (gbtree, one value a leaf, numeric splits)"
 
@@ -45,6 +45,25 @@ def restore_booster(classifier: Any, data: bytes) -> None:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelFormatError(f"damaged trees ({lines[0][:200]})", expected=_EXPECTED) from error
+
+
+def check_parameters(classifier: Any) -> None:
+    """Refuse parameters of a kind that XGBoost meets with only when it predicts.
+
+    Raises
+    ------
+    ModelFormatError
+    """
+    missing, verbosity, booster = classifier.missing, classifier.verbosity, classifier.booster
+    known = {
+        "missing": isinstance(missing, float) or (type(missing) is int and abs(missing) < 2**53),
+        "verbosity": verbosity is None or (type(verbosity) is int and 0 <= verbosity <= 3),
+        "booster": booster is None or isinstance(booster, str),
+    }
+    for name, ok in known.items():
+        if not ok:
+            found = repr(getattr(classifier, name))[:80]
+            raise ModelFormatError(f"XGBClassifier with {name}={found}", expected="what XGBoost takes for it")
 
 
 def _check(booster: Any) -> None:

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 
 from featstore.errors import ModelFormatError
 from featstore.toolkit.archive import array_from_bytes, array_to_bytes
-from featstore.toolkit.boosters import booster_to_bytes, restore_booster
+from featstore.toolkit.boosters import booster_to_bytes, check_parameters, restore_booster
 from featstore.toolkit.registry import REGISTRY, saved_class
 
 __all__ = ["Decoder", "Encoder"]
@@ -46,7 +46,9 @@ class Encoder:
 
     def value(self, value: Any, where: str) -> Any:
         """Encode what parameters and fitted attributes hold; ``where`` names it in the error."""
-        if value is None or isinstance(value, (bool, str)):
+        if isinstance(value, str):
+            return _text(value, where)
+        if value is None or isinstance(value, bool):
             return value
         if isinstance(value, (np.bool_, np.integer, np.floating)):
             return self.value(value.item(), where)
@@ -78,7 +80,8 @@ class Encoder:
 
     def _array(self, array: np.ndarray[Any, Any], where: str) -> dict[str, Any]:
         if array.dtype.kind == "O" and array.ndim == 1 and all(isinstance(item, str) for item in array):
-            return {"$strings": array.tolist()}
+            return {"$strings": [_text(item, where) for item in array.tolist()]}
+        _check_text(array, where)
         try:
             return {"$array": self._member("arrays", "npy", array_to_bytes(array))}
         except ModelFormatError as error:
@@ -113,6 +116,8 @@ class Decoder:
         """Decode what `Encoder.value` encoded."""
         if isinstance(value, list):
             return [self.value(item) for item in value]
+        if isinstance(value, str):
+            return _text(value, "a value")
         if not isinstance(value, dict):
             return value
         if len(value) != 1:
@@ -124,11 +129,13 @@ class Decoder:
         if tag == "$estimator":
             return self.estimator(held)
         if tag == "$array":
-            return array_from_bytes(self._take(held))
+            array = array_from_bytes(self._take(held))
+            _check_text(array, "an array")
+            return array
         if tag == "$tuple" and isinstance(held, list):
             return tuple(self.value(item) for item in held)
         if tag == "$strings" and isinstance(held, list) and all(isinstance(item, str) for item in held):
-            return np.array(held, dtype=object)
+            return np.array([_text(item, "a value") for item in held], dtype=object)
         if tag == "$dict" and isinstance(held, list) and all(isinstance(p, list) and len(p) == 2 for p in held):
             return {self.value(key): self.value(item) for key, item in held}
         if tag == "$float" and held in _CONSTANTS:
@@ -163,7 +170,24 @@ def _make(cls: Any, params: dict[str, Any]) -> Any:
     strange = sorted(params.keys() - set(known))
     if strange:
         raise ModelFormatError(f"{cls.__name__} with parameter {strange[0][:80]!r}", expected="only those it has")
-    return cls(**params)
+    estimator = cls(**params)
+    if cls.__name__ == "XGBClassifier":
+        check_parameters(estimator)
+    return estimator
+
+
+def _check_text(array: np.ndarray[Any, Any], where: str) -> None:
+    if array.dtype.kind == "U":
+        _text("".join(array.ravel().tolist()), where)
+
+
+def _text(text: str, where: str) -> str:
+    """Return a text unless it is one that no file or terminal could be told."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ModelFormatError(f"{where} holds {_brief(text)}, which is no text", expected="Unicode text") from error
+    return text
 
 
 def _brief(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from math import isfinite
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -79,9 +79,12 @@ def _mlp(head: Any) -> bool:
 
 
 def _temperature(scaling: Any) -> bool:
-    value = scaling.temperature_
-    ok = isinstance(value, float) and isfinite(value) and value > 0
-    return ok and _classes(scaling) > 0 and _same_classes(scaling, scaling.estimator_)
+    value, bounds = scaling.temperature_, scaling.bounds
+    ok = isinstance(value, float) and isinstance(bounds, (list, tuple)) and len(bounds) == 2
+    ok = ok and all(isinstance(bound, (int, float)) for bound in bounds) and 0 < bounds[0] < bounds[1] < inf
+    # What fitting finds lies within, to its last digits; without a validation part it is 1 whatever the bounds.
+    within = ok and (value == 1 or bounds[0] * (1 - 1e-9) <= value <= bounds[1] * (1 + 1e-9))
+    return within and _classes(scaling) > 0 and _same_classes(scaling, scaling.estimator_)
 
 
 def _fusion(fusion: Any) -> bool:

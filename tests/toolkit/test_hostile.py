@@ -63,6 +63,14 @@ def mlp(document: Any) -> Any:
     return fold(document)["state"]["estimators_"][0]["$estimator"]["state"]["estimator_"]["$estimator"]
 
 
+def scaled(document: Any) -> Any:
+    return fold(document)["state"]["estimators_"][0]["$estimator"]
+
+
+def boosted(document: Any) -> Any:
+    return fold(document)["state"]["estimators_"][1]["$estimator"]["state"]["estimator_"]["$estimator"]
+
+
 def test_the_members_as_they_are_load(members, write):
     assert isinstance(load_model(write(members)), FoldEnsemble)
 
@@ -183,8 +191,18 @@ def test_descriptions_that_are_none(text, match, members, write):
         (lambda d: mlp(d)["state"].update(coefs_=[]), "fit together"),
         (lambda d: mlp(d)["state"]["coefs_"].reverse(), "fit together"),
         (lambda d: mlp(d)["params"].update(level="slide"), "fit together"),
+        (lambda d: scaled(d)["state"].update(temperature_=1e-320), "fit together"),
+        (lambda d: scaled(d)["state"].update(temperature_=1e5), "fit together"),
+        (lambda d: scaled(d)["params"].update(bounds={"$tuple": [0, 1]}), "fit together"),
+        (lambda d: scaled(d)["params"].update(bounds="wide"), "fit together"),
+        (lambda d: boosted(d)["params"].update(missing=[]), r"XGBClassifier with missing=\[\]"),
+        (lambda d: boosted(d)["params"].update(missing=True), "XGBClassifier with missing=True"),
+        (lambda d: boosted(d)["params"].update(verbosity="loud"), "XGBClassifier with verbosity='loud'"),
+        (lambda d: boosted(d)["params"].update(booster=[]), "XGBClassifier with booster"),
+        (lambda d: d["model"]["state"].update(classes_={"$strings": ["a", "b", "c", "\ud800"]}), "no text"),
+        (lambda d: d["model"]["state"].update(provenance_={"$dict": [["version", "\udcff"]]}), "no text"),
     ],
-    ids=range(22),
+    ids=range(32),
 )
 def test_descriptions_of_what_could_not_be_saved(edit, match, members, write):
     refused(write(edited(members, edit)), match)
@@ -220,8 +238,9 @@ def header(text: str) -> bytes:
         (b"", "header"),
         (b"\x93NUMPY\x02\x00", "header"),
         (npy(np.ones((2, 2))), "fit together"),
+        (npy(np.array(["a", "\ud800"])), "no text"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_arrays_that_are_none_of_ours(data, match, members, write):
     refused(write({**members, "arrays/0000.npy": data}), match)

@@ -131,6 +131,10 @@ def test_what_cannot_be_saved_is_named(bags, tmp_path):
     with pytest.raises(ModelFormatError, match=r"MLPHead.coefs_ is an array that holds NaN"):
         save_model(broken, path)
 
+    strange = MLPHead(hidden=(4,), max_epochs=1, random_state=0).fit(X, np.where(y == y[0], "a", "\ud800"))
+    with pytest.raises(ModelFormatError, match=r"MLPHead.classes_ holds .*no text"):
+        save_model(strange, path)
+
     class Own(MLPHead):
         """Another class of a known name would load as the known one."""
 
