@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError, FingerprintMismatchError
+from featstore.errors import DataError, FingerprintMismatchError, ModelError
 from featstore.store import Bags, ImageRow, JoinedBags, Store, join_bags, require_same_content
 from featstore.store.disk.files import write_atomically
 
@@ -46,6 +46,7 @@ def predict_images(
     Parameters
     ----------
     model : FoldEnsemble
+        Another classifier does, too, where every image has embeddings.
     store : Store or sequence of Store
         Several, in any order, for a model that was fitted on the embeddings of several encoders.
     split : {"test", "train", "all"}
@@ -58,7 +59,11 @@ def predict_images(
         If the split has no image, or with ``tta`` none that has an augmented repeat.
     FingerprintMismatchError
         If the stores are not of the recipes that the model was fitted on.
+    ModelError
+        If the model is no classifier, has no class prior for an image without embeddings, or predicts no probabilities.
     """
+    if not hasattr(model, "predict_proba") or not hasattr(model, "classes_"):
+        raise ModelError(f"a {type(model).__name__} predicts no class", expected="a model that featstore fit wrote")
     stores = _as_fitted(model, [store] if isinstance(store, Store) else list(store))
     require_same_content(stores)
     views = [each.bags(split, repeats=None if tta else 0, labelled=False) for each in stores]
@@ -73,12 +78,33 @@ def predict_images(
             f"{where}: no augmented repeats of {split} images",
             remedy="Leave --tta out, or make some: featstore extract --test-repeats 4, for the same store.",
         )
+    there = set(bags.images.tolist())
+    without = {row.image: "" for row in rows if row.image not in there}
+    _require_prior(model, len(without), where)
     found = _mean_probabilities(model, bags)
-    without = {row.image: "" for row in rows if row.image not in found}
     for each, view in zip(stores, views, strict=True):
         for image in without.keys() - set(view.images.tolist()):
             without[image] = without[image] or _why(each, image, named=len(stores) > 1)
     return [_prediction(model, row, found.get(row.image), without.get(row.image, "")) for row in rows]
+
+
+def _require_prior(model: Any, without: int, where: str) -> None:
+    """Refuse a model that would have to make something up for images without embeddings."""
+    if without and not hasattr(model, "class_prior_"):
+        raise ModelError(
+            f"{where}: {without} of the images without embeddings, and a {type(model).__name__} has no class prior",
+            expected="a FoldEnsemble, such as featstore fit writes",
+            remedy="Fit one: featstore fit, or FoldEnsemble(estimator) around this one.",
+        )
+
+
+def _require_finite(probabilities: NDArray[np.floating[Any]], images: NDArray[np.str_]) -> None:
+    strange = images[~np.isfinite(probabilities).all(axis=1)]
+    if len(strange):
+        raise ModelError(
+            f"the model's probabilities for {strange[0]} are no numbers ({len(strange)} such images)",
+            remedy="Its file may be damaged: fit the model again.",
+        )
 
 
 def _as_fitted(model: Any, stores: list[Store]) -> list[Store]:
@@ -109,7 +135,9 @@ def _mean_probabilities(model: Any, bags: Bags | JoinedBags) -> dict[str, NDArra
     for repeat in repeats:
         some = bags if repeats == [0] else bags.at_repeat(repeat)
         if len(some):
-            for image, probabilities in zip(some.images.tolist(), model.predict_proba(some), strict=True):
+            predicted = model.predict_proba(some)
+            _require_finite(predicted, some.images)
+            for image, probabilities in zip(some.images.tolist(), predicted, strict=True):
                 total.setdefault(image, []).append(probabilities)
     return {image: np.mean(each, axis=0) for image, each in total.items()}
 

@@ -6,10 +6,11 @@ import csv
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
-from featstore.errors import DataError, FingerprintMismatchError
+from featstore.errors import DataError, FingerprintMismatchError, ModelError
 from featstore.store import create_store, open_store
-from featstore.toolkit import m4
+from featstore.toolkit import MLPHead, m4
 from featstore.toolkit.predictions import predict_images, write_predictions, write_submission
 
 DIM = 5
@@ -44,6 +45,22 @@ def test_rows_in_the_order_of_the_input(store, model):
     assert predictions[0].note == "a fallback"
     assert "unreadable" in predictions[2].note
     np.testing.assert_array_equal(predictions[2].probabilities, model.class_prior_)
+
+
+def test_a_model_without_a_class_prior_makes_nothing_up(store, tmp_path):
+    bags = store.bags()
+    head = MLPHead(hidden=(4,), max_epochs=2, random_state=0).fit(bags, bags.labels)
+    with pytest.raises(ModelError, match=r"1 of the images without embeddings, and a MLPHead has no class prior"):
+        predict_images(head, store)
+    assert len(predict_images(head, store, "train")) == 24
+    with pytest.raises(ModelError, match="a StandardScaler predicts no class"):
+        predict_images(StandardScaler().fit(bags.means()), store)
+
+
+def test_probabilities_that_are_no_numbers_are_refused(store, model, monkeypatch):
+    monkeypatch.setattr(type(model), "predict_proba", lambda _, X: np.full((len(X), 2), np.nan))
+    with pytest.raises(ModelError, match=r"for ape.png are no numbers \(2 such images\).*fit the model again"):
+        predict_images(model, store)
 
 
 def test_files(store, model, tmp_path):
