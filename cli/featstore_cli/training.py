@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from featstore_cli.output import counted, warn, warn_of_names
 
 if TYPE_CHECKING:
+    from featstore.errors import LabelError
     from featstore.store import Bags, JoinedBags, Store
 
 __all__ = [
@@ -43,7 +45,7 @@ PresetOption = Annotated[
 RepeatsOption = Annotated[
     int | None, typer.Option(min=0, help="Use repeats up to this one.", show_default="all that are stored")
 ]
-LabelsOption = Annotated[Path | None, typer.Option(help="CSV of sample_index,label to use instead.")]
+LabelsOption = Annotated[Path | None, typer.Option(dir_okay=False, help="CSV of sample_index,label to use instead.")]
 GroupOption = Annotated[
     str | None, typer.Option(help="Column of --labels whose equal values stay in one fold (patient, slide).")
 ]
@@ -92,7 +94,7 @@ def training_bags(
             )
         _warn_of_images_left_out(max(map(len, views)) - len(joined))
         bags = joined[joined.labels != ""]
-    _check(bags, " and ".join(str(store.path) for store in stores))
+    _check(bags, " and ".join(str(store.path) for store in stores), labels)
     return bags
 
 
@@ -150,33 +152,56 @@ def _bags_labelled_by(
     rows = {row.sample_index: row for row in table.rows}
     match = match_names(store.images, rows)
     warn_of_names(match, store.path)
+    split = "train" if store.usable("train") else "all"
+    given = {key: rows[name].label for name, key in match.keys.items()}
+    _warn_of_labels_not_used(labels, store, split, [key for key, label in given.items() if label])
     return store.bags(
-        "train" if store.usable("train") else "all",
+        split,
         repeats=repeats,
         max_blobs=max_blobs,
-        labels={key: rows[name].label for name, key in match.keys.items()},
+        labels=given,
         groups={key: rows[name].cells.get(group, "") for name, key in match.keys.items()} if group else None,
         labelled=labelled,
     )
 
 
-def _check(bags: Bags | JoinedBags, store: str) -> None:
-    """Refuse a store without labelled images of two classes, and warn where some have fewer repeats."""
-    from featstore.errors import LabelError
+def _warn_of_labels_not_used(labels: Path, store: Store, split: str, named: Sequence[str]) -> None:
+    usable = store.usable(split)
+    why: Counter[str] = Counter()
+    for key in named:
+        if key not in usable:
+            row = store.images[key]
+            of_test = split == "train" and row.split == "test"
+            left_out = "that are left out" if row.left_out else "without embeddings"
+            why["in the test split" if of_test else left_out] += 1
+    if why:
+        reasons = ", ".join(f"{count} of images {reason}" for reason, count in sorted(why.items()))
+        warn(f"{counted(why.total(), 'label')} of {labels} not used: {reasons}")
 
-    if not len(bags):
-        raise LabelError(
-            f"{store} has no labelled training images",
-            remedy="Label some: featstore store label CSV, or featstore fit --labels CSV (columns sample_index,label).",
-        )
-    if len(classes := set(bags.labels.tolist())) == 1:
-        raise LabelError(
-            f"{store}: one class, {classes.pop()!r}, in {counted(len(bags), 'label')}",
-            expected="two classes or more",
-            remedy="Label others: featstore store label CSV, or featstore fit --labels CSV.",
-        )
+
+def _check(bags: Bags | JoinedBags, store: str, labels: Path | None) -> None:
+    """Refuse images that are not of two classes, and warn where some have fewer repeats."""
+    if len(set(bags.labels.tolist())) < 2:
+        raise _too_few_classes(bags, store, labels)
     if bags.lacking_repeats:
         warn(
             f"{counted(bags.lacking_repeats, 'image')} of {len(bags)} have fewer repeats than others; "
             f"to complete them: featstore extract DATA --store {store} --repeats {max(bags.repeats)}"
         )
+
+
+def _too_few_classes(bags: Bags | JoinedBags, store: str, labels: Path | None) -> LabelError:
+    """Name what the labels came from: the store, or a CSV that was given instead."""
+    from featstore.errors import LabelError
+
+    columns = "(columns sample_index,label)"
+    remedy = f"Label more images: featstore store label CSV, or featstore fit --labels CSV {columns}."
+    if labels is not None:
+        remedy = f"Add labels of training images to {labels} {columns}."
+    if len(bags):
+        found = f"{labels or store}: one class, {str(bags.labels[0])!r}, in {counted(len(bags), 'label')}"
+        return LabelError(found, expected="two classes or more", remedy=remedy)
+    found = f"{store} has no labelled training images"
+    if labels is not None:
+        found = f"{labels} has no label for any training image of {store}"
+    return LabelError(found, expected="labels of two classes or more", remedy=remedy)
