@@ -54,9 +54,11 @@ class _DeafWorkers(LokyBackend):
     def configure(self, *args: Any, **kwargs: Any) -> Any:
         count = super().configure(*args, **kwargs)
         resource_tracker.ensure_running()  # here, since its start lets signals through again before Python 3.12
-        with _interrupts_held():
-            self._workers.submit(int)  # the first task starts them
         return count
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        with _interrupts_held():  # the first task starts them; an empty one would have joblib take the next for a leak
+            return super().submit(*args, **kwargs)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_sweep_refuses_a_folder_in_place_of_a_file_before_the_work(work, featsto
     result = featstore("sweep", work / "s.store", *SWEEP, "--out", tmp_path)
     assert result.exit_code == 1
     assert f"{place}: a folder" in result.stderr
-    assert result.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == [place]
 
 
 def test_sweep_refuses_a_file_in_place_of_the_folder(work, featstore, tmp_path) -> None:
