@@ -105,8 +105,8 @@ def xgboost_for_embeddings() -> Any:
 
     Embeddings are dense and no single number of them matters: 32 bins instead of 256, a fifth of the columns a tree,
     half of the rows, shallow trees, some shrinkage, and early stopping at a fast learning rate. On simulated 1024-d
-    embeddings this took a twentieth of the time of 300 default trees of depth 4, at a lower log-loss. One thread:
-    folds run side by side, and sums keep one order.
+    embeddings this took a thirtieth of the time of 300 default trees of depth 4, and new images did not tell the two
+    apart (``tests/benchmarks/boosting.py``). One thread: folds run side by side, and sums keep one order.
 
     Returns
     -------
