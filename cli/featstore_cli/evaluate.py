@@ -137,7 +137,7 @@ def _lines(content: dict[str, Any], comparison: Comparison | None, other: str) -
     if content["selection_macro_f1"] is not None:
         yield (
             f"{content['selection_macro_f1']:.3f} is what the same ensembles say of themselves (macro-F1 on the images "
-            "that drove their choices): not a score for new images."
+            "that drove their choices): no score for new images, whichever of the two is higher."
         )
     if comparison is not None:
         yield f"Less {other}, on the same images:"

@@ -85,7 +85,8 @@ def warn_of_names(match: NameMatch, store: Path) -> None:
     if match.shared:
         names = f"{counted(len(match.shared), 'name')} ({_first(match.shared)})"
         key = match.keys[match.shared[0]]
-        warn(f"{names} could mean a training or a test image: the training ones were taken; writing {key} settles it")
+        meant = "could mean a training or a test image: taken for training images, as in a challenge's train_labels.csv"
+        warn(f"{names} {meant}; writing {key} settles it")
 
 
 def _first(names: list[str]) -> str:

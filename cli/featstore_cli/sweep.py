@@ -169,6 +169,7 @@ def _lines(rows: Sequence[Row], folds: int, seeds: int, out: Path | None, second
         paired = f"{row['difference']:+.3f} ({row['difference_ci_low']:+.3f} to {row['difference_ci_high']:+.3f})"
         against = "" if row is rows[0] else paired
         yield f"{where}  {row['macro_f1_mean']:>8.3f}  {spread:>14}  {interval:>17}  {against:>24}".rstrip()
+    yield "Single heads, not the ensemble: compare rows, and take the level from featstore evaluate."
     if out is not None:
         yield f"{out}: sweep.csv and sweep.png"
     yield f"{seconds:.1f} s"

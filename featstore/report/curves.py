@@ -66,9 +66,8 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         _draw_line(axes, of_line, [places.index(row[axis]) for row in of_line], label, _COLOURS[number % len(_COLOURS)])
     seeds = len(rows[0]["macro_f1_by_seed"])
     band = f"line: mean of {seeds} seeds, band: their standard deviation" if seeds > 1 else "one seed"
-    axes.set(
-        xlabel=_AXES[axis], ylabel="macro-F1, nested cross-validation", title=f"{rows[0]['images']} images; {band}"
-    )
+    level = "macro-F1 of single heads, nested cross-validation"
+    axes.set(xlabel=_AXES[axis], ylabel=level, title=f"{rows[0]['images']} images; {band}")
     axes.set_xticks(range(len(places)), [_shown(place) for place in places])
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

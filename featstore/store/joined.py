@@ -128,7 +128,7 @@ def join_bags(views: Sequence[Bags]) -> JoinedBags:
         if differ.any():
             name = str(same[0].images[differ][0])
             raise DataError(
-                f"{int(differ.sum())} images with different labels in two stores, such as {name!r}",
+                f"different labels in two stores (images: {int(differ.sum())}), such as for {name!r}",
                 expected="one label an image",
                 remedy="Give both the same labels: featstore store label CSV STORE.",
             )

@@ -76,7 +76,7 @@ def predict_images(
     if tta and len(bags) and bags.repeats == [0]:
         raise DataError(
             f"{where}: no augmented repeats of {split} images",
-            remedy="Leave --tta out, or make some: featstore extract --test-repeats 4, for the same store.",
+            remedy="Leave --tta out, or make some: featstore extract --test-repeats 4, with the options of the store.",
         )
     there = set(bags.images.tolist())
     without = {row.image: "" for row in rows if row.image not in there}
@@ -120,10 +120,12 @@ def _as_fitted(model: Any, stores: list[Store]) -> list[Store]:
             ordered.append(match)
     if left or len(ordered) < fitted.count("+") + 1:
         given = ", ".join(f"{store.path}: {store.fingerprint}" for store in stores)
+        known = fitted.split("+")
+        number = "" if len(known) == len(stores) else f"{len(stores)} of {len(known)} stores given: "
         raise FingerprintMismatchError(
-            f"the embeddings have fingerprint {given}",
-            expected=f"{' and '.join(fitted.split('+'))}, on which the model was fitted",
-            remedy="Predict on stores of the same recipes, or fit again on these.",
+            f"{number}the embeddings have fingerprint {given}",
+            expected=f"{' and '.join(known)}, on which the model was fitted",
+            remedy="Predict on stores of the same recipes, all of them, or fit again on these.",
         )
     return ordered
 

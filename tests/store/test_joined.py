@@ -62,7 +62,7 @@ def test_a_label_is_missing_in_one_or_another_in_the_other(pair):
     labels[:4] = ""
     np.testing.assert_array_equal(join_bags([replace(one, labels=labels), other]).labels, other.labels)
     labels[5] = "something else"
-    with pytest.raises(DataError, match=r"1 images with different labels.*img_0005"):
+    with pytest.raises(DataError, match=r"different labels in two stores \(images: 1\).*img_0005"):
         join_bags([replace(one, labels=labels), other])
     with pytest.raises(DataError, match="two or more"):
         join_bags([one])
