@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
@@ -30,7 +30,7 @@ from featstore.toolkit.labelled import takes_groups
 from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
-from featstore.toolkit.threads import jobs_for, one_core
+from featstore.toolkit.threads import one_core, side_by_side
 
 __all__ = ["Candidate", "Done", "cross_validate_nested", "evaluate"]
 
@@ -154,8 +154,7 @@ def cross_validate_nested(
     tasks, plans = [], [_Plan(candidate, n_splits, n_seeds, random_state) for candidate in candidates]
     for plan in plans:
         tasks += plan.tasks()
-    # All at once: a cluster that grows on demand is to see what there is to do.
-    results = iter(Parallel(n_jobs=jobs_for(len(tasks), n_jobs), return_as="generator", pre_dispatch="all")(tasks))
+    results = side_by_side(tasks, n_jobs)
     fits = 0
     for plan in plans:
         for place in plan.places:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, f1_score
@@ -32,7 +32,7 @@ from featstore.toolkit.logits import probabilities_of
 from featstore.toolkit.seeds import seeded
 from featstore.toolkit.splits import assign_folds
 from featstore.toolkit.temperature import TemperatureScaling
-from featstore.toolkit.threads import jobs_for, one_core
+from featstore.toolkit.threads import one_core, side_by_side
 
 __all__ = ["FoldEnsemble", "FoldScore"]
 
@@ -190,9 +190,7 @@ class FoldEnsemble(Delegating, ClassifierMixin, BaseEstimator):
         ]
         self.estimators_, self.fold_scores_ = [], []
         out_of_fold = np.zeros((len(images.y), len(self.classes_)))
-        # All at once: a cluster that grows on demand is to see what there is to do.
-        done = Parallel(n_jobs=jobs_for(len(tasks), self.n_jobs), return_as="generator", pre_dispatch="all")(tasks)
-        for fold, (estimator, probabilities) in enumerate(done):
+        for fold, (estimator, probabilities) in enumerate(side_by_side(tasks, self.n_jobs)):
             left_out = folds == fold
             macro_f1, accuracy = _scores(images.y[left_out], self.classes_[probabilities.argmax(axis=1)])
             temperatures, weights = _choices(estimator)

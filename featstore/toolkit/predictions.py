@@ -78,13 +78,12 @@ def predict_images(
             f"{where}: no augmented repeats of {split} images",
             remedy="Leave --tta out, or make some: featstore extract --test-repeats 4, with the options of the store.",
         )
-    there = set(bags.images.tolist())
-    without = {row.image: "" for row in rows if row.image not in there}
-    _require_prior(model, len(without), where)
-    found = _mean_probabilities(model, bags)
+    without: dict[str, str] = {}
     for each, view in zip(stores, views, strict=True):
-        for image in without.keys() - set(view.images.tolist()):
-            without[image] = without[image] or _why(each, image, named=len(stores) > 1)
+        for image in known.keys() - set(view.images.tolist()) - without.keys():
+            without[image] = _why(each, image, named=len(stores) > 1)
+    _require_prior(model, sum(row.image in without for row in rows), where)
+    found = _mean_probabilities(model, bags)
     return [_prediction(model, row, found.get(row.image), without.get(row.image, "")) for row in rows]
 
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
 import threadpoolctl
+from joblib import Parallel
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["jobs_for", "one_core"]
+__all__ = ["jobs_for", "one_core", "side_by_side"]
 
 
 def jobs_for(tasks: int, n_jobs: int | None) -> int | None:
     """Return an ``n_jobs`` that starts no process without a task; what is no number of processes stays as it is."""
     return min(n_jobs, tasks) if n_jobs is not None and n_jobs > 0 else n_jobs
+
+
+def side_by_side(tasks: Sequence[Any], n_jobs: int | None) -> Iterator[Any]:
+    """Run delayed calls as joblib is configured, and return what comes of them in their order, as soon as it is there.
+
+    All are handed out at once: a cluster that grows on demand is to see what there is to do.
+    """
+    done = Parallel(n_jobs=jobs_for(len(tasks), n_jobs), return_as="generator", pre_dispatch="all")(tasks)
+    return iter(done)
 
 
 class _Shared:
