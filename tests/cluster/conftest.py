@@ -69,9 +69,9 @@ def make_cluster(tmp_path_factory) -> Iterator[Callable[..., Cluster]]:
         yield lambda **settings: stack.enter_context(run_cluster(tmp_path_factory.mktemp("cluster"), **settings))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
-    """Two workers of one thread each, with a gate that is open."""
+    """Two workers of one thread each, with a gate that is open; not for longer, since an idle scheduler ends."""
     gate = Gate(tmp_path_factory.mktemp("gate"))
     gate.open()
     with run_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
