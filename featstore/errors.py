@@ -17,6 +17,7 @@
     │   └── StoreWriteError             a write failed: no space, no permission, no link to the disk
     └── ModelError
         ├── ModelFormatError            a file that is no model, or one that can't be saved as one
+        ├── TrainingError               a network can't be trained on: its loss is no number, or memory is short
         └── FingerprintMismatchError    the model was fitted on embeddings of another recipe
 
 Each message says what was found and where, what was expected, and what to do next.
@@ -40,6 +41,7 @@ __all__ = [
     "StoreFormatError",
     "StoreNotFoundError",
     "StoreWriteError",
+    "TrainingError",
     "WeightsNotFoundError",
     "portable",
 ]
@@ -123,6 +125,10 @@ class ModelError(FeatstoreError):
 
 class ModelFormatError(ModelError):
     """A file that is no model, or an estimator that can't be saved as one."""
+
+
+class TrainingError(ModelError):
+    """A network can't be trained on."""
 
 
 class FingerprintMismatchError(ModelError):

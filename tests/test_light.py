@@ -26,6 +26,7 @@ def _heavy(what: str, heavy: tuple[str, ...] = HEAVY) -> str:
         "featstore.toolkit",
         "featstore.evaluate",
         "featstore.report",
+        "featstore.cnn",
         "featstore_cli.app",
     ],
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featstore_cli import doctor, evaluate, extract, fit, predict, store, sweep
+from featstore_cli import baseline, doctor, evaluate, extract, fit, predict, store, sweep
 
 app = typer.Typer(
     name="featstore",
@@ -40,5 +40,8 @@ app.command("fit", short_help="Embeddings to a ten-fold ensemble.", epilog=fit.E
 app.command("predict", short_help="A label for every image, as CSV.", epilog=predict.EXAMPLES)(predict.predict)
 app.command("evaluate", short_help="An honest estimate of the score.", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("sweep", short_help="What more repeats or blobs would bring.", epilog=sweep.EXAMPLES)(sweep.sweep)
+app.command("baseline", short_help="A fine-tuned network, to compare with.", epilog=baseline.EXAMPLES)(
+    baseline.baseline
+)
 app.command("doctor", short_help="What this machine can do.", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(store.app, name="store")

@@ -1,0 +1,207 @@
+"""``featstore baseline``: the command from start to end, and what stops it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from featstore_cli import baseline
+from featstore_cli.app import app
+
+QUICK = ("--from-scratch", "--image-size", "32", "--batch-size", "8", "--device", "cpu")
+COLOURS = ((225, 130, 170), (110, 80, 160))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Write 24 training images of two colours, three of them not to be used, and 3 test images, one damaged."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    lines = ["sample_index,label"]
+    for split, count in (("train", 24), ("test", 3)):
+        folder = root / f"{split}_data"
+        folder.mkdir()
+        for number in range(count):
+            image = np.array(COLOURS[number % 2]) + rng.normal(0, 12, (40, 48, 3))
+            if split == "train" and number == 5:
+                image = np.array((40, 200, 60)) + rng.normal(0, 12, (40, 48, 3))
+            mask = np.zeros((40, 48), np.uint8)
+            mask[4:36, 4 : 10 + number] = 255
+            cv2.imwrite(str(folder / f"img_{number:04d}.png"), np.clip(image, 0, 255).astype(np.uint8)[..., ::-1])
+            cv2.imwrite(str(folder / f"mask_{number:04d}.png"), mask)
+            if split == "train" and number != 7:
+                lines.append(f"img_{number:04d}.png,{'AB'[number % 2]}")
+    for broken in ("train_data/img_0009.png", "test_data/img_0001.png"):
+        (root / broken).write_bytes(b"\x89PNG\r\n\x1a\n cut short")
+    (root / "train_labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["baseline", *map(str, arguments)])
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let the presets be quick: a network of timm's that is made for tests."""
+    from featstore.cnn import presets
+
+    bare = presets.ImageClassifier
+
+    def quick(name, **settings):
+        return bare("test_efficientnet.r160_in1k", **settings)
+
+    monkeypatch.setattr(presets, "ImageClassifier", quick)
+
+
+@pytest.mark.parametrize(("system", "folds"), [("m1", 1), ("m2", 2), ("m3", 2)])
+def test_from_images_to_model_and_predictions(data, tmp_path, small, system, folds):
+    model, out = tmp_path / "x.model", tmp_path / "p.csv"
+    how = ("--epochs", "2", "--folds", folds, "--model", model, "--out", out, "--json", *QUICK)
+    result = run(system, data, *how)
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert content["system"] == system
+    assert content["images"] == 21
+    assert {row["image"]: row["reason"].partition(":")[0] for row in content["rejected"]} == {
+        "train_data/img_0005.png": "contaminated",
+        "train_data/img_0007.png": "no_label",
+        "train_data/img_0009.png": "unreadable",
+        "test_data/img_0001.png": "unreadable",
+    }
+    assert len(content["folds"]) == folds
+    with out.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["sample_index"] for row in rows] == ["img_0000.png", "img_0001.png", "img_0002.png"]
+    assert rows[1]["note"].startswith("class prior only (unreadable")
+    assert float(rows[0]["prob_A"]) + float(rows[0]["prob_B"]) == pytest.approx(1, abs=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "x.model"]
+    again = run(system, data, *how[:-6], "--json", "--model", tmp_path / "y.model", *QUICK)
+    assert again.exit_code == 0
+    assert (tmp_path / "y.model").read_bytes() == model.read_bytes()
+
+
+def test_for_people(data, tmp_path, small):
+    result = run("m2", data, "--epochs", "1", "--folds", "2", "--model", tmp_path / "x.model", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    assert "from scratch, pictures of 32 px" in result.stdout
+    assert "21 training images, 4 left out" in result.stdout
+    assert "train_labels.csv" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("m4",), 2, "m4"),
+        (("m2", "--device", "tpu"), 1, "device is 'tpu'"),
+        (("m2", "--image-size", "20"), 2, "32"),
+        (("m2", "--weights", "nowhere"), 1, "nowhere is no folder"),
+        (("m2", "--folds", "12", "--from-scratch", "--image-size", "32"), 1, "--folds 9"),
+        (("m2", "--precision", "float8"), 1, "precision is 'float8'"),
+    ],
+)
+def test_one_message_for_what_can_not_be(data, tmp_path, small, arguments, code, said):
+    result = run(*arguments[:1], data, *arguments[1:], "--model", tmp_path / "x.model")
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "x.model").exists()
+
+
+def test_no_labelled_image(tmp_path, small):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 40, 3), 200, np.uint8))
+    result = run("m1", tmp_path, "--model", tmp_path.parent / "x.model", *QUICK)
+    assert result.exit_code == 1
+    assert "no training image" in result.stderr
+
+
+def test_a_model_among_the_data_is_refused(data, small):
+    result = run("m1", data, "--model", data / "x.model", *QUICK)
+    assert result.exit_code == 2
+
+
+def test_the_wrong_checkpoints(data, tmp_path, small):
+    how = ("--folds", "2", "--model", tmp_path / "x.model", "--checkpoints", tmp_path / "c", *QUICK)
+    assert run("m2", data, "--epochs", "1", *how).exit_code == 0
+    assert len(list((tmp_path / "c").iterdir())) == 2
+    result = run("m2", data, "--epochs", "2", *how)
+    assert result.exit_code == 1
+    assert "max_epochs: 1 there, 2 now" in result.stderr
+
+
+SLOW = """
+import sys
+import featstore.cnn.presets as presets
+
+bare = presets.ImageClassifier
+presets.ImageClassifier = lambda name, **settings: bare("test_efficientnet.r160_in1k", **settings)
+from featstore_cli.app import app
+app()
+"""
+
+
+def start(*arguments):
+    command = [sys.executable, "-c", SLOW, "baseline", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_killed_at_random_moments_and_run_again_it_ends_the_same(data, tmp_path):
+    kills = 10 if os.environ.get("FAULTS") == "long" else 2
+    how = ("m3", data, "--folds", "2", "--epochs", "14", "--patience", "14", "--json", *QUICK)
+    whole = start(*how, "--model", tmp_path / "whole.model")
+    began = time.monotonic()
+    out, err = whole.communicate(timeout=200)
+    lasted = time.monotonic() - began
+    assert whole.returncode == 0, err
+    moments, killed, model = random.Random(0), 0, tmp_path / "killed.model"
+    for _ in range(kills):
+        process = start(*how, "--model", model)
+        try:
+            process.communicate(timeout=lasted * moments.uniform(0.3, 0.9))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            killed += 1
+    assert killed > 0
+    last = start(*how, "--model", model)
+    told, err = last.communicate(timeout=200)
+    assert last.returncode == 0, err
+    assert json.loads(told)["folds"] == json.loads(out)["folds"]
+    assert model.read_bytes() == (tmp_path / "whole.model").read_bytes()
+    assert not (tmp_path / "killed.model.checkpoints").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(data, tmp_path):
+    model = tmp_path / "x.model"
+    process = start("m2", data, "--folds", "2", "--epochs", "200", "--patience", "200", *QUICK, "--model", model)
+    deadline = time.monotonic() + 60
+    folder = tmp_path / "x.model.checkpoints"
+    while not list(folder.glob("*.safetensors")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert f"Finished epochs are in {folder}. Run the same command again to go on." in err
+    assert "Traceback" not in err
+    assert not model.exists()
+
+
+def test_checkpoints_of_others_are_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    (tmp_path / "n-1-fold-1.safetensors").write_text("")
+    baseline.remove_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    baseline.remove_checkpoints(tmp_path / "nowhere")

@@ -1,0 +1,227 @@
+"""Training: what it gives, and that neither a stop nor short memory changes it more than is said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from featstore.cnn import training as module
+from featstore.cnn.checkpoints import read_tensors
+from featstore.cnn.folds import Place
+from featstore.cnn.networks import find_network
+from featstore.cnn.optimiser import rate_at
+from featstore.cnn.pictures import load_pictures
+from featstore.cnn.training import Part, train_network
+from featstore.errors import ModelFormatError, SettingError, TrainingError
+
+
+@pytest.fixture(scope="module")
+def parts(records, labels):
+    pictures = load_pictures(records, 32)
+    codes = np.unique(labels, return_inverse=True)[1]
+    images, everything = Part(pictures.pixels, pictures.digests, codes), np.ones(len(codes), bool)
+    place = Place(images, everything, np.arange(len(codes)) // 3 % 5, 0)
+    return place.training, place.validation
+
+
+@pytest.fixture
+def settings(make):
+    model = make(schedule="cosine", warmup_epochs=1, sampling="balanced", augmentation="strong", dropout=0.3)
+    model.network_ = find_network(model.network, from_scratch=True, side_px=32)
+    return model._settings(5)
+
+
+def train(settings, parts, **more):
+    return train_network(settings, *parts, 3, device="cpu", precision="float32", **more)
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class StopTrainingError(Exception):
+    pass
+
+
+def stop_after(epoch):
+    def callback(found):
+        if found.epoch == epoch:
+            raise StopTrainingError
+
+    return callback
+
+
+def always(monkeypatch):
+    """Write a checkpoint after every epoch, however quick those are."""
+    monkeypatch.setattr(module, "_WRITING_SHARE", math.inf)
+
+
+def test_the_same_again_to_the_bit_on_any_number_of_threads(settings, parts):
+    before = torch.get_num_threads()
+    random = torch.get_rng_state()
+    first = train(settings, parts)
+    try:
+        torch.set_num_threads(3)
+        assert same(train(settings, parts).state, first.state)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(torch.get_rng_state(), random)
+    other = train(replace(settings, seed=6), parts)
+    assert not same(other.state, first.state)
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 5])
+def test_stopped_and_taken_up_again_is_as_if_never_stopped(settings, parts, tmp_path, monkeypatch, epoch):
+    always(monkeypatch)
+    whole = train(settings, parts)
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(StopTrainingError):
+        train(settings, parts, checkpoint=path, callback=stop_after(epoch))
+    seen = []
+    resumed = train(settings, parts, checkpoint=path, callback=lambda found: seen.append(found.epoch))
+    assert seen == list(range(epoch + 1, 7))
+    assert same(resumed.state, whole.state)
+    assert resumed.best_epoch == whole.best_epoch
+    assert [e.loss for e in resumed.history] == [e.loss for e in whole.history]
+
+
+def test_a_finished_one_is_not_trained_again(settings, parts, tmp_path):
+    path = tmp_path / "x.safetensors"
+    whole = train(settings, parts, checkpoint=path)
+    size = path.stat().st_size
+    again = train(settings, parts, checkpoint=path, callback=stop_after(1))
+    assert same(again.state, whole.state)
+    assert size < 2.2 * sum(tensor.numel() * tensor.element_size() for tensor in whole.state.values())
+
+
+def test_early_stopping_keeps_the_best_epoch(settings, parts):
+    done = train(replace(settings, patience=2, max_epochs=40, schedule="constant"), parts)
+    losses = [epoch.validation_loss for epoch in done.history]
+    assert done.best_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) == min(40, done.best_epoch + 2)
+
+
+def test_without_a_validation_part_the_last_epoch_is_kept(settings, parts):
+    done = train_network(settings, parts[0], None, 3, device="cpu", precision="float32")
+    assert done.best_epoch == 6
+    assert all(math.isnan(epoch.validation_loss) for epoch in done.history)
+
+
+def test_a_checkpoint_of_another_configuration_is_named_and_refused(settings, parts, tmp_path):
+    path = tmp_path / "x.safetensors"
+    train(settings, parts, checkpoint=path)
+    with pytest.raises(SettingError, match=r"lr: 0\.01 there, 0\.02 now"):
+        train(replace(settings, lr=0.02), parts, checkpoint=path)
+    fewer = Part(parts[0].pixels[1:], parts[0].digests[1:], parts[0].codes[1:])
+    with pytest.raises(SettingError, match="images"):
+        train(settings, (fewer, parts[1]), checkpoint=path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ModelFormatError, match=r"x\.safetensors"):
+        train(settings, parts, checkpoint=path)
+
+
+def test_a_loss_that_is_no_number(settings, parts, tmp_path, monkeypatch):
+    always(monkeypatch)
+    bare = module._Training._attempt
+
+    def attempt(self, batch, drawn, key):
+        if len(self.history) == 2:  # the third epoch
+            with torch.no_grad():
+                next(iter(self.module.parameters())).fill_(math.nan)
+        return bare(self, batch, drawn, key)
+
+    monkeypatch.setattr(module._Training, "_attempt", attempt)
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(TrainingError, match=r"epoch 3, step 1 of 3, at a learning rate of \d") as caught:
+        train(settings, parts, checkpoint=path)
+    aside = tmp_path / "x.best.safetensors"
+    assert str(aside) in str(caught.value)
+    _, tensors = read_tensors(aside, "featstore-checkpoint-1")
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+    with pytest.raises(TrainingError, match="no epoch was finished before"):
+        monkeypatch.setattr(module._Training, "_attempt", lambda self, *rest: torch.tensor(math.nan))
+        train(settings, parts)
+
+
+def be_short(monkeypatch, most):
+    """Have training run out of memory for more than so many pictures."""
+    bare = module.normalised
+
+    def normalised(network, pixels, *, use_mask):
+        if len(pixels) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return bare(network, pixels, use_mask=use_mask)
+
+    monkeypatch.setattr(module, "normalised", normalised)
+
+
+def test_short_memory_halves_the_batch_and_adds_gradients_up(settings, parts, monkeypatch):
+    be_short(monkeypatch, 4)
+    done = train(settings, parts)
+    assert len(done.history) == 6
+    assert done.notes == [
+        "memory was short for 8 pictures at a time: gradients of 4 at a time are added up, "
+        "and batch normalisation sees so many"
+    ]
+
+
+def test_gradients_of_parts_add_up_to_those_of_the_batch(settings, parts, monkeypatch):
+    """Without batch normalisation, whose statistics are those of the part."""
+    plain = replace(settings, network=replace(settings.network, name="test_vit.r160_in1k", side_px=160), dropout=0.0)
+    plain = replace(plain, use_mask=False, max_epochs=1)
+    big = [Part(np.repeat(np.repeat(p.pixels, 5, 1), 5, 2), p.digests, p.codes) for p in parts]
+    whole = train(plain, big)
+    be_short(monkeypatch, 3)
+    parted = train(plain, big)
+    assert parted.notes
+    for name, tensor in whole.state.items():
+        torch.testing.assert_close(parted.state[name], tensor, rtol=0, atol=2e-3)
+    assert parted.history[0].loss == pytest.approx(whole.history[0].loss, abs=2e-3)
+
+
+def test_memory_for_not_even_two(settings, parts, monkeypatch):
+    be_short(monkeypatch, 1)
+    with pytest.raises(TrainingError, match="even for two pictures of 32 px"):
+        train(settings, parts)
+
+
+def test_another_error_is_not_taken_for_short_memory(settings, parts, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(module, "augment", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        train(settings, parts)
+
+
+def test_half_precision_learns_as_well(settings, parts):
+    plain = replace(settings, max_epochs=12, schedule="constant", augmentation="none")
+    done = train_network(plain, *parts, 3, device="cpu", precision="bfloat16")
+    assert done.history[-1].loss < 0.7 * done.history[0].loss
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in done.state.values())
+
+
+def test_the_learning_rate(settings):
+    cosine = [rate_at(settings, step, 10) for step in range(60)]
+    assert cosine[0] == pytest.approx(1 / 11)
+    assert max(cosine) == cosine[10] == 1.0
+    assert all(a > b for a, b in pairwise(cosine[10:]))
+    assert cosine[-1] < 0.01
+    constant = replace(settings, schedule="constant", warmup_epochs=0)
+    assert {rate_at(constant, step, 10) for step in range(60)} == {1.0}
+
+
+def test_a_frozen_body_stays_as_it_was(settings, parts):
+    done = train(replace(settings, frozen_epochs=6), parts)
+    torch.manual_seed(module.key_of("weights", settings.seed))
+    fresh = module.build(settings.network, 3, use_mask=True, dropout=0.3).state_dict()
+    moved = {name for name in fresh if not torch.equal(fresh[name], done.state[name])}
+    assert moved == {"classifier.weight", "classifier.bias"}
+    thawed = train(replace(settings, frozen_epochs=2), parts)
+    assert not torch.equal(thawed.state["conv_stem.weight"], fresh["conv_stem.weight"])
