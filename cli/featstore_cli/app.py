@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featstore_cli import baseline, doctor, evaluate, extract, fit, predict, store, sweep
+from featstore_cli import baseline, doctor, evaluate, extract, fit, predict, reproduce, store, sweep
 
 app = typer.Typer(
     name="featstore",
@@ -43,5 +43,6 @@ app.command("sweep", short_help="What more repeats or blobs would bring.", epilo
 app.command("baseline", short_help="A fine-tuned network, to compare with.", epilog=baseline.EXAMPLES)(
     baseline.baseline
 )
+app.command("reproduce", short_help="All five systems, one table.", epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.command("doctor", short_help="What this machine can do.", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(store.app, name="store")

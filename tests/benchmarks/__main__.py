@@ -9,7 +9,7 @@ import platform
 BENCHMARKS = (
     *("startup", "store_read", "store_write", "store_append", "store_open"),
     *("augmentation", "pipeline", "dask_workers", "scale"),
-    *("fitting", "notebook", "growth", "processors", "boosting"),
+    *("fitting", "notebook", "growth", "processors", "boosting", "networks"),
     *("honesty", "fusing", "public_sets"),
 )
 

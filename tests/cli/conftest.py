@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from featstore_cli.app import app
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data"
+PAINTED = ((225, 130, 170), (110, 80, 160))
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +59,28 @@ def work(small_data, featstore_json, tmp_path_factory) -> Path:
     featstore_json("extract", small_data, "--store", folder / "s.store", "--encoder", "stain-texture", "--repeats", 1)
     featstore_json("fit", folder / "s.store", "--model", folder / "m.model", "--folds", 3, "--jobs", 2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory) -> Path:
+    """Write 24 training images of two colours, three of them not to be used, and 3 test images, one damaged."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    lines = ["sample_index,label"]
+    for split, count in (("train", 24), ("test", 3)):
+        folder = root / f"{split}_data"
+        folder.mkdir()
+        for number in range(count):
+            image = np.array(PAINTED[number % 2]) + rng.normal(0, 12, (40, 48, 3))
+            if split == "train" and number == 5:
+                image = np.array((40, 200, 60)) + rng.normal(0, 12, (40, 48, 3))
+            mask = np.zeros((40, 48), np.uint8)
+            mask[4:36, 4 : 10 + number] = 255
+            cv2.imwrite(str(folder / f"img_{number:04d}.png"), np.clip(image, 0, 255).astype(np.uint8)[..., ::-1])
+            cv2.imwrite(str(folder / f"mask_{number:04d}.png"), mask)
+            if split == "train" and number != 7:
+                lines.append(f"img_{number:04d}.png,{'AB'[number % 2]}")
+    for broken in ("train_data/img_0009.png", "test_data/img_0001.png"):
+        (root / broken).write_bytes(b"\x89PNG\r\n\x1a\n cut short")
+    (root / "train_labels.csv").write_text("\n".join(lines) + "\n")
+    return root

@@ -1,0 +1,137 @@
+"""``featstore reproduce``: five rows by runs, kept as they come, and what stops it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from featstore.cnn import comparison, presets
+from featstore_cli.app import app
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let the presets be quick: a network of timm's that is made for tests, two epochs."""
+    bare = presets.ImageClassifier
+
+    def quick(name, **settings):
+        settings |= {"image_size": 32, "max_epochs": 2, "batch_size": 8}
+        return bare("test_efficientnet.r160_in1k", **settings)
+
+    monkeypatch.setattr(presets, "ImageClassifier", quick)
+
+
+@pytest.fixture(scope="module")
+def data(painted, tmp_path_factory):
+    """The painted images, with labels of two of the three test images."""
+    root = tmp_path_factory.mktemp("reproduce") / "data"
+    shutil.copytree(painted, root)
+    (root.parent / "test_labels.csv").write_text("sample_index,label\nimg_0000.png,A\nimg_0002.png,A\n")
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["reproduce", *map(str, arguments)])
+
+
+QUICK = ("--quick", "--device", "cpu", "--folds", "2", "--inner-folds", "3", "--jobs", "1")
+
+
+def test_five_rows_and_the_repeats(data, tmp_path, small):
+    out = tmp_path / "out"
+    labels = data.parent / "test_labels.csv"
+    result = run(data, *QUICK, "--out", out, "--test-labels", labels, "--json")
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert [row["system"] for row in content["systems"]] == ["m1", "m2", "m3", "m4", "m5"]
+    assert [row["repeats"] for row in content["repeats"]] == [0, 1, 3, 4]
+    assert content["from_scratch"] is True
+    assert content["images"] == 21
+    for row in [*content["systems"], *content["repeats"]]:
+        assert 0 <= row["macro_f1"]["ci_low"] <= row["macro_f1"]["mean"] <= row["macro_f1"]["ci_high"] <= 1
+        assert 0 <= row["val_macro_f1"] <= 1
+        assert row["test_images"] == 2
+        assert 0 <= row["test_macro_f1"] <= 1
+    assert content["systems"][4]["published"]["test_macro_f1"] == 0.4221
+    assert content["repeats"][3]["macro_f1"] == content["systems"][4]["macro_f1"]
+    with (out / "comparison.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["system"] for row in rows] == ["m1", "m2", "m3", "m4", "m5"]
+    assert float(rows[0]["macro_f1_mean"]) == content["systems"][0]["macro_f1"]["mean"]
+    assert json.loads((out / "reproduction.json").read_text()) == content
+    assert not list((out / "checkpoints").iterdir())
+
+    shutil.rmtree(out / "checkpoints")
+    again = run(data, *QUICK, "--out", out, "--test-labels", labels)
+    assert again.exit_code == 0
+    assert "published (the authors, on the challenge)" in again.stdout
+    assert "from scratch" in again.stdout
+    kept = json.loads((out / "reproduction.json").read_text())
+    assert kept["systems"] == content["systems"]  # seconds too: nothing was worked out again
+    assert not (out / "checkpoints").exists()
+
+
+def test_stopped_and_run_again(data, tmp_path, small, monkeypatch):
+    out = tmp_path / "out"
+    bare = comparison.Comparison._heads
+
+    def stop(self, system, repeats):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison.Comparison, "_heads", stop)
+    result = run(data, *QUICK, "--out", out)
+    assert result.exit_code == 130
+    assert f"Finished rows and networks are in {out}" in result.stderr
+    assert len(list((out / "rows").iterdir())) == 3
+    monkeypatch.setattr(comparison.Comparison, "_heads", bare)
+    monkeypatch.setattr(comparison.Comparison, "_network", stop)
+    result = run(data, *QUICK, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    content = json.loads((out / "reproduction.json").read_text())
+    assert all(row["test_macro_f1"] is None for row in content["systems"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--network-weights", "timm"), 2, "--network-weights"),
+        (("--test-labels", "nowhere.csv"), 1, "nowhere.csv"),
+        (("--store", "nowhere.store"), 1, "nowhere.store"),
+        (("--folds", "12"), 1, "expected at least 12"),
+    ],
+)
+def test_one_message_for_what_can_not_be(data, tmp_path, small, arguments, code, said):
+    result = run(data, *QUICK, "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_store_of_other_data(data, tmp_path, small, painted):
+    store = tmp_path / "s.store"
+    extracted = CliRunner().invoke(app, ["extract", str(data), "--store", str(store), "--encoder", "stain-texture"])
+    assert extracted.exit_code == 0
+    fewer = tmp_path / "fewer"
+    shutil.copytree(painted, fewer)
+    (fewer / "train_data" / "img_0000.png").unlink()
+    result = run(fewer, *QUICK, "--out", tmp_path / "other", "--store", store)
+    assert result.exit_code == 1
+    assert "1 images of" in result.stderr
+    assert "train_data/img_0000.png" in result.stderr
+
+
+def test_without_quick_weights_are_needed(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    how = ("--device", "cpu", "--out", tmp_path / "out", "--encoder", "stain-texture")
+    result = run(data, *how)
+    assert result.exit_code == 1
+    assert "timm/inception_v3.tv_in1k" in result.stderr
+    assert "--from-scratch" in result.stderr
+    result = run(data, *how, "--network-weights", tmp_path)
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'm1'} is no folder" in result.stderr
