@@ -3,7 +3,7 @@
 from featstore.encoders.base import Encoder
 from featstore.encoders.device import limit_threads, use_threads
 from featstore.encoders.examine import examine
-from featstore.encoders.huggingface import HuggingFaceEncoder, own_devices
+from featstore.encoders.model import ModelEncoder, own_devices
 from featstore.encoders.queue import EncodeQueue, encode_queue
 from featstore.encoders.registry import (
     DEFAULT_ENCODER,
@@ -18,7 +18,7 @@ __all__ = [
     "DEFAULT_ENCODER",
     "EncodeQueue",
     "Encoder",
-    "HuggingFaceEncoder",
+    "ModelEncoder",
     "StainTexture",
     "encode_queue",
     "encoder_names",

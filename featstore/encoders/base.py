@@ -13,7 +13,7 @@ from featstore.errors import DataError
 from featstore.extras import require_extra
 from featstore.recipe import EncoderSettings
 
-__all__ = ["Encoder", "Floats", "Pixels", "check_crop", "require"]
+__all__ = ["Encoder", "Floats", "Pixels", "check_crop", "first_line", "require"]
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -91,6 +91,12 @@ def check_crop(crop: Pixels) -> Pixels:
     return checked
 
 
-def require(module: str) -> ModuleType:
+def require(module: str, extra: str = "extract") -> ModuleType:
     """Import a module that encoders need, or say which extra brings it."""
-    return require_extra(module, "extract", "the encoder needs")
+    return require_extra(module, extra, "the encoder needs")
+
+
+def first_line(error: Exception) -> str:
+    """Tell what a library's error says, without the page of advice that may follow."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

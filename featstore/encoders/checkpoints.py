@@ -1,4 +1,4 @@
-"""Loading a vision transformer from its folder, and making sure that it is one."""
+"""Vision transformers of the library transformers: loaded from a folder, checked to be one, run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from featstore.encoders.base import require
+from featstore.encoders.base import first_line, require
 from featstore.encoders.quiet import quietly
+from featstore.encoders.running import Library
 from featstore.errors import EncoderError
 
-__all__ = ["check_tokens", "last_hidden_state", "load_model", "read_config"]
+__all__ = ["TRANSFORMERS", "check_tokens", "last_hidden_state", "load_model", "read_config"]
 
 _CLS_NAMES = ("cls_token", "class_token", "class_embedding")
 
@@ -94,7 +95,7 @@ def check_tokens(name: str, model: Any, pixels: Any) -> int:
     except Exception as error:
         raise EncoderError(
             f"{name} ({type(model).__name__}) can't embed a picture of {pixels.shape[-1]} pixels in {pixels.dtype} "
-            f"({_first_line(error)})",
+            f"({first_line(error)})",
             expected=_EXPECTED,
         ) from error
     patch = getattr(model.config, "patch_size", None)
@@ -107,6 +108,10 @@ def check_tokens(name: str, model: Any, pixels: Any) -> int:
     return int(shape[2])
 
 
+def _cls_token(model: Any, pixels: Any) -> Any:
+    return last_hidden_state(model, pixels)[:, 0]
+
+
 @contextmanager
 def _refused_plainly(name: str, folder: Path) -> Iterator[None]:
     try:
@@ -114,11 +119,10 @@ def _refused_plainly(name: str, folder: Path) -> Iterator[None]:
             yield
     except Exception as error:
         raise EncoderError(
-            f"transformers can't load {name} from {folder} ({_first_line(error)})",
+            f"transformers can't load {name} from {folder} ({first_line(error)})",
             expected=f"{_EXPECTED}, of a kind that transformers knows without code of the model's own",
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+TRANSFORMERS = Library("transformers", load_model, check_tokens, _cls_token)
+"""Models whose embedding is ``last_hidden_state[:, 0, :]``, the CLS token."""

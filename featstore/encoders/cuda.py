@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featstore.encoders.base import Floats, Pixels, require
-from featstore.encoders.huggingface import HuggingFaceEncoder
+from featstore.encoders.model import ModelEncoder
 from featstore.encoders.queue import in_pieces
 
 __all__ = ["CudaQueue"]
@@ -31,7 +31,7 @@ class CudaQueue:
 
     depth = 2
 
-    def __init__(self, encoder: HuggingFaceEncoder, batch_size: int) -> None:
+    def __init__(self, encoder: ModelEncoder, batch_size: int) -> None:
         torch: Any = require("torch")
         self.limit = batch_size
         self.transfer_s = self.encode_s = 0.0

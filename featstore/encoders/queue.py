@@ -12,7 +12,7 @@ import numpy as np
 from featstore.encoders.base import Encoder, Floats, Pixels
 from featstore.encoders.batch_size import find_batch_size, seconds_of_batches, usual_batch_size
 from featstore.encoders.device import free_memory, is_out_of_memory
-from featstore.encoders.huggingface import HuggingFaceEncoder
+from featstore.encoders.model import ModelEncoder
 from featstore.errors import EncoderError
 
 __all__ = ["EncodeQueue", "PlainQueue", "encode_queue", "in_pieces"]
@@ -74,15 +74,15 @@ def encode_queue(encoder: Encoder, batch_size: int | None = None) -> EncodeQueue
             expected="input_size_px above 0, or an encoder that runs in loader processes (in_worker)",
         )
     encoder.start()
-    if isinstance(encoder, HuggingFaceEncoder) and encoder.running.device.startswith("cuda"):
+    if isinstance(encoder, ModelEncoder) and encoder.running.device.startswith("cuda"):
         from featstore.encoders.cuda import CudaQueue
 
         return CudaQueue(encoder, batch_size or _found_on_cuda(encoder))
-    device = encoder.running.device if isinstance(encoder, HuggingFaceEncoder) else "cpu"
+    device = encoder.running.device if isinstance(encoder, ModelEncoder) else "cpu"
     return PlainQueue(encoder, batch_size or usual_batch_size(device))
 
 
-def _found_on_cuda(encoder: HuggingFaceEncoder) -> int:
+def _found_on_cuda(encoder: ModelEncoder) -> int:
     return find_batch_size(seconds_of_batches(encoder.running.embed, encoder.settings.input_size_px))
 
 

@@ -1,24 +1,47 @@
-"""A vision transformer in memory, on its device: pixels to CLS embeddings."""
+"""A network in memory, on its device: pixels to embeddings, whichever library the network is of."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featstore.encoders.base import Floats, require
-from featstore.encoders.checkpoints import check_tokens, last_hidden_state, load_model
+from featstore.encoders.base import Floats, first_line, require
 from featstore.encoders.device import resolve_device, usable_devices
 from featstore.encoders.precision import choose_precision
 from featstore.encoders.processor import Processor
 from featstore.errors import EncoderError
 
-__all__ = ["RunningModel", "start_model"]
+__all__ = ["Library", "RunningModel", "start_model"]
+
+
+@dataclass(frozen=True)
+class Library:
+    """What one library's models have in common; all else is the same for every network.
+
+    Attributes
+    ----------
+    name : str
+        Of its package, whose version is recorded.
+    load : callable
+        Takes a name for messages and a folder; gives the network in evaluation mode, on the CPU, in float32.
+    check : callable
+        Takes a name, a network and its input (1, 3, size, size); runs it once and gives the length of an embedding, or
+        raises `EncoderError` if it gives none.
+    embed : callable
+        Takes a network and its input (n, 3, size, size); gives embeddings (n, dim).
+    """
+
+    name: str
+    load: Callable[[str, Path], Any]
+    check: Callable[[str, Any, Any], int]
+    embed: Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +50,9 @@ class RunningModel:
 
     Attributes
     ----------
+    library : Library
     name : str
-    model : transformers.PreTrainedModel
+    model : torch.nn.Module
         In evaluation mode, on ``device``, in ``precision``.
     processor : Processor
     device : str
@@ -41,6 +65,7 @@ class RunningModel:
         What is recorded beside the recipe.
     """
 
+    library: Library = field(repr=False)
     name: str
     model: Any = field(repr=False)
     processor: Processor
@@ -73,7 +98,7 @@ class RunningModel:
         """Embed a uint8 tensor (n, size, size, 3): float32 (n, dim), on the device, which may still be computing."""
         torch = require("torch")
         with torch.inference_mode():
-            return last_hidden_state(self.model, self.normalise(pixels))[:, 0].float()
+            return self.library.embed(self.model, self.normalise(pixels)).float()
 
     def checked(self, embeddings: Floats) -> Floats:
         """Return ``embeddings``, or raise `EncoderError` if a number is not finite."""
@@ -90,16 +115,24 @@ class RunningModel:
         """Copy the model in another precision."""
         torch = require("torch")
         model = copy.deepcopy(self.model).to(getattr(torch, precision))
-        return RunningModel(self.name, model, self.processor, self.device, precision)
+        return RunningModel(self.library, self.name, model, self.processor, self.device, precision)
 
 
 def start_model(
-    name: str, folder: Path, processor: Processor, *, device: str, precision: str, compiled: bool = False
+    library: Library,
+    name: str,
+    folder: Path,
+    processor: Processor,
+    *,
+    device: str,
+    precision: str,
+    compiled: bool = False,
 ) -> RunningModel:
     """Load the model of a folder onto a device.
 
     Parameters
     ----------
+    library : Library
     name : str
     folder : Path
     processor : Processor
@@ -113,22 +146,22 @@ def start_model(
     SettingError
         If the device or precision is not to be had here.
     EncoderError
-        If the model can't be loaded, or gives no CLS embedding.
+        If the model can't be loaded, or gives no embedding.
     """
-    torch, transformers = require("torch"), require("transformers")
+    torch = require("torch")
     there = resolve_device(device)
-    whole = RunningModel(name, load_model(name, folder).to(there), processor, there)
+    whole = RunningModel(library, name, library.load(name, folder).to(there), processor, there)
     choice = choose_precision(precision, whole)
     running = whole if choice.precision == "float32" else whole.in_precision(choice.precision)
     grey = torch.full((1, processor.size_px, processor.size_px, 3), 128, dtype=torch.uint8)
-    dim = check_tokens(name, running.model, running.normalise(grey))
+    dim = library.check(name, running.model, running.normalise(grey))
     where = there if there == "cpu" else f"{there} ({dict(usable_devices())[there]})"
     how = {"device": where, "precision": choice.precision, **choice.how}
-    how |= {"torch": torch.__version__, "transformers": transformers.__version__, "opencv": require("cv2").__version__}
+    how |= {"torch": torch.__version__, library.name: version(library.name), "opencv": require("cv2").__version__}
     if compiled:
         how |= {"compiled": "torch.compile"}
         _compile(running, grey)
-    return RunningModel(name, running.model, processor, there, choice.precision, dim, how)
+    return RunningModel(library, name, running.model, processor, there, choice.precision, dim, how)
 
 
 def _compile(running: RunningModel, grey: Any) -> None:
@@ -137,9 +170,8 @@ def _compile(running: RunningModel, grey: Any) -> None:
         running.model.compile()
         running.embed(grey)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
         raise EncoderError(
-            f"torch.compile failed on {running.device} ({type(error).__name__}: {first})",
+            f"torch.compile failed on {running.device} ({first_line(error)})",
             expected="a C++ compiler for the CPU, Triton for CUDA",
             remedy="Leave --compile out.",
         ) from error

@@ -20,7 +20,7 @@ from joblib import cpu_count
 
 from featstore.cluster import connect
 from featstore.cluster.versions import check_worker, versions_of
-from featstore.encoders import HuggingFaceEncoder, own_devices, use_threads
+from featstore.encoders import ModelEncoder, own_devices, use_threads
 from featstore.extract.elsewhere import Parcel, embed_parcel, forget
 from featstore.extract.interrupts import STOPS, interrupts_blocked
 from featstore.extract.plan import ImageJob
@@ -185,7 +185,7 @@ def _end_with(lifeline: Connection) -> None:
 
 def _embed_on_own_device(setup: Setup, jobs: Sequence[ImageJob], cores: int) -> Parcel:
     encoder = setup.encoder
-    if isinstance(encoder, HuggingFaceEncoder):
+    if isinstance(encoder, ModelEncoder):
         setup = replace(setup, encoder=replace(encoder, wanted_device=_own["device"]))
     if _own["device"] == "cpu":
         use_threads(cores)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from joblib import cpu_count
 
-from featstore.encoders import EncodeQueue, HuggingFaceEncoder, encode_queue, load_encoder, weights_present
+from featstore.encoders import EncodeQueue, ModelEncoder, encode_queue, load_encoder, weights_present
 from featstore.encoders.base import Floats, Pixels, require
 from featstore.encoders.checkpoints import last_hidden_state
 from featstore.encoders.device import PRECISIONS, resolve_device, usable_devices
@@ -91,7 +91,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _load(folder: Path, weights: Path | None, device: str) -> tuple[HuggingFaceEncoder, str]:
+def _load(folder: Path, weights: Path | None, device: str) -> tuple[ModelEncoder, str]:
     """Load the model, and tell which weights it has."""
     told = "those of --weights" if weights else "Phikon-v2's own"
     if weights is None and not weights_present("phikon-v2"):
@@ -99,12 +99,12 @@ def _load(folder: Path, weights: Path | None, device: str) -> tuple[HuggingFaceE
         with quietly():
             write_model(folder, "ViT-L")
     encoder = load_encoder("phikon-v2", weights=weights, device=device)
-    assert isinstance(encoder, HuggingFaceEncoder)
+    assert isinstance(encoder, ModelEncoder)
     encoder.start()
     return encoder, told
 
 
-def _machine(encoder: HuggingFaceEncoder, weights: str) -> str:
+def _machine(encoder: ModelEncoder, weights: str) -> str:
     torch, cv2 = require("torch"), require("cv2")
     cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
     trial = encoder.how.get("precision_trial", "nothing was tried")
@@ -128,7 +128,7 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _parity(encoder: HuggingFaceEncoder, queue: EncodeQueue, count: int) -> tuple[str, bool]:
+def _parity(encoder: ModelEncoder, queue: EncodeQueue, count: int) -> tuple[str, bool]:
     """Compare every precision with float32 on the CPU; the chosen one goes through the queue of the pipeline."""
     pictures = probe_pictures(count, encoder.settings.input_size_px)
     expected, chosen = _literally(encoder, pictures), encoder.running.precision
@@ -150,7 +150,7 @@ def _parity(encoder: HuggingFaceEncoder, queue: EncodeQueue, count: int) -> tupl
     return table(("precision", "least cosine", "needed", "parity"), rows), held and differ
 
 
-def _literally(encoder: HuggingFaceEncoder, pictures: Pixels) -> Floats:
+def _literally(encoder: ModelEncoder, pictures: Pixels) -> Floats:
     """Embed with nothing of featstore's normalising and batching, and plain attention."""
     torch, transformers = require("torch"), require("transformers")
     with quietly():
@@ -176,7 +176,7 @@ def _queued(queue: EncodeQueue, pictures: Pixels) -> Floats:
     return np.concatenate(rows)
 
 
-def _embedded(whole: HuggingFaceEncoder, precision: str, pictures: Pixels) -> Floats:
+def _embedded(whole: ModelEncoder, precision: str, pictures: Pixels) -> Floats:
     running = whole.running if precision == "float32" else whole.running.in_precision(precision)
     rows: Floats = running.embed(require("torch").from_numpy(pictures)).cpu().numpy()
     return rows

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from featstore.dataset import find_dataset
-from featstore.encoders import HuggingFaceEncoder
+from featstore.encoders import ModelEncoder
 from featstore.encoders.base import require
 from featstore.extract import Extraction, ImageJob, Repeats, Setup, Station, extract
 from featstore.extract.stages import Lanes
@@ -74,7 +74,7 @@ class Run:
 class Bare:
     """The model alone, on crops that are on its device already, in batches as the pipeline makes them."""
 
-    def __init__(self, encoder: HuggingFaceEncoder, batch: int) -> None:
+    def __init__(self, encoder: ModelEncoder, batch: int) -> None:
         self.batch, self.batches = batch, 1
         self._running = encoder.running
         crops = require("torch").from_numpy(make_crops(batch, encoder.settings.input_size_px))
@@ -141,14 +141,12 @@ class Clock:
             self._station.embed(jobs, finished, check)
 
 
-def runs_in_turn(
-    encoder: HuggingFaceEncoder, bare: Bare, folder: Path, *, images: int | None, seconds: float
-) -> list[Run]:
+def runs_in_turn(encoder: ModelEncoder, bare: Bare, folder: Path, *, images: int | None, seconds: float) -> list[Run]:
     """Run the bare model and the pipeline in turn, B P B P ... B, with as many crops at once.
 
     Parameters
     ----------
-    encoder : HuggingFaceEncoder
+    encoder : ModelEncoder
     bare : Bare
     folder : Path
         Where images and stores go.
@@ -179,7 +177,7 @@ def _write(folder: Path, images: int) -> None:
             labels.write(f"img_{number:04d}.png,{'AB'[number % 2]}\n")
 
 
-def _run(encoder: HuggingFaceEncoder, batch: int, folder: Path) -> Run:
+def _run(encoder: ModelEncoder, batch: int, folder: Path) -> Run:
     """Run the pipeline once; the bare model's speed is filled in afterwards."""
     clock, recipe = Clock(_gpu(encoder.running.device)), Recipe(encoder.settings)
     with create_store(folder / "made.store", recipe.to_dict(), encoder.settings.dim, operation="extract") as writer:

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from featstore.encoders import HuggingFaceEncoder, load_encoder
+from featstore.encoders import ModelEncoder, load_encoder
 from tests.benchmarks.generated import write_model
 from tests.benchmarks.gpu_runs import Bare, Run, runs_in_turn
 from tests.benchmarks.harness import Ratio, table
@@ -31,7 +31,7 @@ def main() -> None:
             if not weights.exists():
                 write_model(weights, shape)
             encoder = load_encoder(shape.lower(), weights=weights, device="cpu", precision=precision)
-            assert isinstance(encoder, HuggingFaceEncoder)
+            assert isinstance(encoder, ModelEncoder)
             encoder.start()
             data = Path(folder) / f"{shape}-{precision}"
             runs = runs_in_turn(encoder, Bare(encoder, BATCH), data, images=None, seconds=SECONDS)

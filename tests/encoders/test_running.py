@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from featstore.encoders import load_encoder
+from featstore.encoders.checkpoints import TRANSFORMERS
 from featstore.encoders.precision import LEAST_COSINE, least_cosine, probe_pictures
 from featstore.encoders.processor import Processor
 from featstore.encoders.running import RunningModel, start_model
@@ -20,7 +21,9 @@ SIDE = 56
 
 
 def start(folder, precision: str = "float32", *, compiled: bool = False) -> RunningModel:
-    return start_model("tiny", folder, Processor(SIDE), device="cpu", precision=precision, compiled=compiled)
+    return start_model(
+        TRANSFORMERS, "tiny", folder, Processor(SIDE), device="cpu", precision=precision, compiled=compiled
+    )
 
 
 def embed(running: RunningModel, pictures: np.ndarray) -> np.ndarray:
