@@ -28,7 +28,7 @@ def require_extra(module: str, extra: str, need: str) -> ModuleType:
     """
     try:
         return import_module(module)
-    except ImportError as error:
+    except Exception as error:  # a torchvision of another build than torch's fails with a RuntimeError
         raise MissingExtraError(
             f"{need} {module.partition('.')[0]}, which can't be imported ({error})",
             remedy=f"Install the extra: in featstore's folder, pip install '.[{extra}]'",

@@ -128,14 +128,15 @@ def choose_fast_half(embed: Embed, clock: Callable[[], float] = perf_counter) ->
     clock : callable
         Tells seconds.
     """
-    rows: dict[str, Floats] = {}
+    cosine, whole = -1.0, np.zeros((0, 0), np.float32)
     seconds = dict.fromkeys(("float32", "bfloat16"), float("inf"))
     for _ in range(_PASSES):
-        for precision in seconds:
-            start = clock()
-            rows[precision] = embed(precision)
-            seconds[precision] = min(seconds[precision], clock() - start)
-    cosine = least_cosine(rows["bfloat16"], rows["float32"])
+        start = clock()
+        whole = embed("float32")
+        between = clock()
+        cosine = _tried(embed, "bfloat16", whole)
+        for precision, spent in (("float32", between - start), ("bfloat16", clock() - between)):
+            seconds[precision] = min(seconds[precision], spent)
     taken = cosine >= LEAST_COSINE and seconds["bfloat16"] * LEAST_SPEED <= seconds["float32"]
     return Choice("bfloat16" if taken else "float32", _told({"bfloat16": cosine}))
 
