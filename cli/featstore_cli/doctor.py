@@ -21,6 +21,7 @@ _NEEDED_FOR = {
     "opencv-python-headless": "extract",
     "scikit-image": "stain-texture",
     "transformers": "encoders from Hugging Face",
+    "timm": "encoders named timm:",
 }
 
 

@@ -27,6 +27,7 @@ Examples:
   featstore extract --repeats 8               # on a store with 4: computes four more
   featstore extract --repeats 64 --dry-run
   featstore extract slides.csv --store slides.store --encoder stain-texture
+  featstore extract --store h.store --encoder timm:bioptimus/H-optimus-0   # or timm:resnet50.a1_in1k
   featstore extract --shard 3/16              # the third of sixteen jobs, into one store
   featstore extract --dask tcp://host:8786    # or a scheduler file"""
 
@@ -49,7 +50,9 @@ def extract(
     ),
     repeats: Annotated[int, typer.Option(min=0, help="Augmented repeats of each training crop; 0: clean only.")] = 0,
     test_repeats: Annotated[int, typer.Option(min=0, help="Augmented repeats of each test crop.")] = 0,
-    encoder: Annotated[str, typer.Option(help="phikon-v2, stain-texture, or a Hugging Face id.")] = "phikon-v2",
+    encoder: Annotated[
+        str, typer.Option(help="phikon-v2, stain-texture, a Hugging Face id, or timm:NAME.")
+    ] = "phikon-v2",
     weights: Annotated[Path | None, typer.Option(help="Folder with the encoder's weights (safetensors).")] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of the weights on the hub.")] = None,
     device: Annotated[

@@ -9,7 +9,10 @@ from featstore.encoders.checkpoints import TRANSFORMERS, read_config
 from featstore.encoders.model import ModelEncoder
 from featstore.encoders.processor import Processor, read_processor, read_side
 from featstore.encoders.running import start_model
+from featstore.encoders.timm_names import SCHEME
+from featstore.encoders.timm_network import is_of_timm
 from featstore.encoders.weights import CONFIG, digest_weights, find_weights, named_digest, read_json
+from featstore.errors import EncoderError
 from featstore.recipe import EncoderSettings
 
 __all__ = ["load_huggingface"]
@@ -75,6 +78,8 @@ def _read_sizes(name: str, folder: Path) -> tuple[int | None, Any]:
     A file that leaves out what is usual for its kind of model is read by transformers, which knows what that is.
     """
     config = read_json(folder / CONFIG)
+    if is_of_timm(config):
+        raise EncoderError(f"{folder} holds a model of timm's", remedy=f"Choose it with --encoder {SCHEME}{name}.")
     if not {"hidden_size", "image_size"} <= config.keys():
         config = read_config(name, folder).to_dict()
     dim = config.get("hidden_size")

@@ -19,7 +19,7 @@ from featstore.encoders.weights import read_json
 from featstore.errors import EncoderError
 from featstore.recipe import Colour
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Processor", "Resize", "read_processor", "read_side"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Processor", "Resize", "make_processor", "read_processor", "read_side"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -92,8 +92,33 @@ def read_processor(folder: Path, image_size: Any) -> Processor | None:
     wanted = content.get("size")
     if content.get("do_center_crop", True) and content.get("crop_size"):
         wanted = content["crop_size"]
-    mean, std = _normalisation(content, folder)
-    return Processor(read_side(wanted if wanted else image_size, folder), mean, std)
+    mean, std, scale = _normalisation(content, folder)
+    return make_processor(wanted if wanted else image_size, mean, std, folder, scale)
+
+
+def make_processor(size: Any, mean: Any, std: Any, where: object, scale: float = 1.0) -> Processor:
+    """Make a processor of what a file says of one.
+
+    Parameters
+    ----------
+    size : int, or sequence or mapping of int
+    mean, std : sequence of float
+        For colours from 0 to ``scale``.
+    where : object
+        What messages name.
+    scale : float
+
+    Raises
+    ------
+    EncoderError
+        If the size is not square, or mean and deviation are not three finite numbers each, deviations above 0.
+    """
+    if not (_is_colour(mean) and _is_colour(std) and min(std) > 0):
+        raise EncoderError(
+            f"the processor of {where} has mean {mean}, standard deviation {std}",
+            expected="three numbers for each (RGB), deviations above 0",
+        )
+    return Processor(read_side(size, where), _colour(mean, scale), _colour(std, scale))
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -105,22 +130,18 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _normalisation(content: dict[str, Any], folder: Path) -> tuple[Colour, Colour]:
-    """Mean and standard deviation for colours from 0 to 1, whatever factor the processor rescales by."""
+def _normalisation(content: dict[str, Any], folder: Path) -> tuple[Any, Any, float]:
+    """Mean and standard deviation, and the number that white is when they are applied."""
     mean: Any = content.get("image_mean", IMAGENET_MEAN) if content.get("do_normalize", True) else (0.0, 0.0, 0.0)
     std: Any = content.get("image_std", IMAGENET_STD) if content.get("do_normalize", True) else (1.0, 1.0, 1.0)
     factor: Any = content.get("rescale_factor", _DEFAULT_RESCALE) if content.get("do_rescale", True) else 1.0
-    if not (_is_colour(mean) and _is_colour(std) and min(std) > 0 and _is_number(factor) and factor > 0):
-        raise EncoderError(
-            f"the processor of {folder} has mean {mean}, standard deviation {std}, rescale factor {factor}",
-            expected="three numbers for each of mean and deviation (RGB), deviations and factor above 0",
-        )
+    if not (_is_number(factor) and factor > 0):
+        raise EncoderError(f"the processor of {folder} has rescale factor {factor}", expected="a number above 0")
     if content.get("rescale_offset"):
         raise EncoderError(
             f"the processor of {folder} shifts colours (rescale_offset)", expected="a mean and deviation"
         )
-    scale = 1.0 if math.isclose(factor, _DEFAULT_RESCALE, rel_tol=1e-9) else 255.0 * factor
-    return _colour(mean, scale), _colour(std, scale)
+    return mean, std, 1.0 if math.isclose(factor, _DEFAULT_RESCALE, rel_tol=1e-9) else 255.0 * factor
 
 
 def _colour(values: Any, scale: float) -> Colour:

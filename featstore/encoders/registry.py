@@ -3,13 +3,14 @@
 ``phikon-v2`` is Owkin's Phikon-v2 (Filiot et al., 2024, arXiv:2409.09173), a ViT-L/16 trained on histology tiles of
 224 pixels at 0.5 µm a pixel. **Its licence allows non-commercial use only**: read it at the model's page,
 ``owkin/phikon-v2``, before using embeddings for anything else. ``stain-texture`` is built in, needs no weights, and is
-under featstore's own licence. Any other name with a slash is a model of the Hugging Face hub.
+under featstore's own licence. Any other name with a slash is a model of the Hugging Face hub, of the library
+transformers; ``timm:`` and a name of timm's own (``timm:resnet50.a1_in1k``) or a hub id is one of the library timm.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from featstore.encoders.base import Encoder
@@ -18,6 +19,8 @@ from featstore.encoders.hub import Snapshot, cached_snapshot, find_snapshot
 from featstore.encoders.huggingface import load_huggingface
 from featstore.encoders.processor import Processor
 from featstore.encoders.stain_texture import StainTexture
+from featstore.encoders.timm_folder import load_timm
+from featstore.encoders.timm_names import HUB_ID, SCHEME, resolve_timm
 from featstore.errors import SettingError
 
 __all__ = ["DEFAULT_ENCODER", "encoder_names", "encoder_state", "load_encoder", "weights_present"]
@@ -25,13 +28,13 @@ __all__ = ["DEFAULT_ENCODER", "encoder_names", "encoder_state", "load_encoder", 
 DEFAULT_ENCODER = "phikon-v2"
 
 _BUILT_IN = "stain-texture"
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of the hub: under which id, on what terms, and its processor should the file be missing."""
+    """A model: what the recipe calls it, its hub id, its terms, and its processor should the file be missing."""
 
+    name: str
     hub_id: str
     licence: str
     processor: Processor | None = None
@@ -39,18 +42,23 @@ class _Model:
 
 _MODELS = {
     DEFAULT_ENCODER: _Model(
-        "owkin/phikon-v2", "non-commercial use only: Owkin's licence, at owkin/phikon-v2", Processor(size_px=224)
+        DEFAULT_ENCODER,
+        "owkin/phikon-v2",
+        "non-commercial use only: Owkin's licence, at owkin/phikon-v2",
+        Processor(size_px=224),
     )
 }
 
 
 def encoder_names() -> tuple[str, ...]:
-    """Names of the encoders that featstore knows by itself; hub ids (``owner/name``) come on top."""
+    """Names of the encoders that featstore knows by itself; hub ids (``owner/name``) and ``timm:`` come on top."""
     return (*_MODELS, _BUILT_IN)
 
 
 def weights_present(name: str) -> bool:
-    """Whether an encoder could be loaded now without a network; loads neither torch nor the weights.
+    """Whether an encoder could be loaded now without a network; the weights are not loaded.
+
+    Nor is torch, except by timm, which is asked for names of its own.
 
     Raises
     ------
@@ -90,10 +98,12 @@ def load_encoder(
     Parameters
     ----------
     name : str, default="phikon-v2"
-        One of `encoder_names`, or a hub id. Mind that Phikon-v2 is for non-commercial use only.
+        One of `encoder_names`, a hub id, or ``timm:`` with a name of timm's own or a hub id: then the embedding is what
+        timm gives without a classifier. Mind that Phikon-v2 is for non-commercial use only.
     weights : Path or str, optional
-        A folder written by ``save_pretrained`` to take the weights from; the hub is left alone. The encoder keeps
-        ``name`` and its digest says which weights they were.
+        A folder to take the weights from, written by ``save_pretrained``, or for ``timm:`` by
+        ``timm.models.save_for_hf``; the hub is left alone. The encoder keeps ``name`` and its digest says which weights
+        they were.
     revision : str, optional
         Branch, tag or commit of the hub; the recipe records the commit. Without it what the cache has is used, else the
         newest commit of ``main``.
@@ -115,7 +125,7 @@ def load_encoder(
     WeightsNotFoundError
         If the weights are neither here nor to be had.
     EncoderError
-        If the model is none that gives a CLS embedding.
+        If the model can't be loaded, or gives no embedding.
     MissingExtraError
         If a package is missing that the encoder needs.
     """
@@ -129,15 +139,15 @@ def load_encoder(
             expected="one of them: a folder has no revisions",
         )
     snapshot = Snapshot(Path(weights), "") if weights is not None else find_snapshot(found.hub_id, revision)
-    return load_huggingface(
-        name,
+    load = load_timm if name.startswith(SCHEME) else partial(load_huggingface, default=found.processor)
+    return load(
+        found.name,
         snapshot.folder,
         commit=snapshot.commit,
         device=device,
         precision=precision,
         compiled=compiled,
         licence=found.licence,
-        default=found.processor,
     )
 
 
@@ -158,11 +168,18 @@ def _find(name: str, *, local: bool = False) -> _Model:
     """Look a name up; with weights of one's own (``local``) a model may be called anything that is no scheme."""
     if name in _MODELS:
         return _MODELS[name]
-    if _HUB_ID.fullmatch(name):
-        return _Model(name, f"as stated at {name} on the Hugging Face hub")
-    if local and name and ":" not in name:
-        return _Model(name, "as stated where its weights come from")
+    if name.startswith(SCHEME) and name != SCHEME and not local:
+        return _of_hub(*resolve_timm(name))
+    if HUB_ID.fullmatch(name.removeprefix(SCHEME)):
+        return _of_hub(name, name.removeprefix(SCHEME))
+    if local and (own := name.removeprefix(SCHEME)) and ":" not in own:
+        return _Model(name, "", "as stated where its weights come from")
     raise SettingError(
         f"there is no encoder named {name!r}",
-        expected=f"{', '.join(encoder_names())}, or a model of the Hugging Face hub as owner/name",
+        expected=f"{', '.join(encoder_names())}, a model of the Hugging Face hub as owner/name, or of timm as "
+        "timm:NAME or timm:owner/name",
     )
+
+
+def _of_hub(name: str, hub_id: str) -> _Model:
+    return _Model(name, hub_id, f"as stated at {hub_id} on the Hugging Face hub")

@@ -19,13 +19,14 @@ INDEX = "model.safetensors.index.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _REMEDY = (
-    "Save a model there with save_pretrained, which writes config.json and model.safetensors; weights in other formats "
-    "are not read, because loading them can run code."
+    "Save a model there with save_pretrained, or one of timm's with timm.models.save_for_hf(model, folder, "
+    "safe_serialization=True): config.json and model.safetensors; weights in other formats are not read, because "
+    "loading them can run code."
 )
 
 
 def find_weights(folder: Path) -> list[Path]:
-    """List the weight files of a folder written by ``save_pretrained``.
+    """List the weight files of a folder written by ``save_pretrained``, or by timm.
 
     Returns
     -------

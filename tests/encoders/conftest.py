@@ -96,6 +96,42 @@ def small(tmp_path_factory: pytest.TempPathFactory, save_dinov2: Save, bit_proce
     return save_dinov2(tmp_path_factory.mktemp("models") / "small", processor=bit_processor(56))
 
 
+@pytest.fixture(scope="session")
+def save_timm() -> Save:
+    """Save a tiny network of timm's with random weights, as timm does; the keywords go to its factory."""
+
+    def save(folder: Path, architecture: str, *, seed: int = 0, told: dict | None = None, **keywords) -> Path:
+        import timm
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = timm.create_model(architecture, **keywords)
+            for module in model.modules():  # as after training: a fresh network normalises by 0 and 1
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.running_mean.normal_(0, 0.1)
+                    module.running_var.uniform_(0.5, 2)
+        timm.models.save_for_hf(model, str(folder), safe_serialization=True, **(told or {}))
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def timm_vit(tmp_path_factory: pytest.TempPathFactory, save_timm: Save) -> Path:
+    """A vision transformer with a classifier of ten classes, and colours of its own."""
+    folder = tmp_path_factory.mktemp("models") / "vit"
+    colours = {"mean": (0.7, 0.55, 0.7), "std": (0.21, 0.25, 0.19)}
+    return save_timm(folder, "test_vit", img_size=32, num_classes=10, pretrained_cfg_overlay=colours)
+
+
+@pytest.fixture(scope="session")
+def timm_cnn(tmp_path_factory: pytest.TempPathFactory, save_timm: Save) -> Path:
+    """A convolutional network, whose embedding is longer than its map is deep."""
+    folder = tmp_path_factory.mktemp("models") / "cnn"
+    return save_timm(folder, "mobilenetv3_small_050", pretrained_cfg_overlay={"input_size": (3, 64, 64)})
+
+
 @pytest.fixture
 def random_crop() -> Callable[..., np.ndarray]:
     def make(side: int, seed: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ def test_the_names():
     assert "stain-texture" in encoder_names()
 
 
-@pytest.mark.parametrize("name", ["phikon", "", "a/b/c", "/", "timm:vit_small", "../x/y"])
+@pytest.mark.parametrize("name", ["phikon", "", "a/b/c", "/", "timm:", "hf-hub:a/b", "../x/y"])
 def test_an_unknown_name_lists_the_known_ones(name):
     for call in (load_encoder, weights_present, encoder_state):
         with pytest.raises(SettingError, match=r"phikon-v2, stain-texture.*owner/name"):
