@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "cv2")
+HEAVY = ("torch", "torchvision", "timm", "transformers", "cv2")
 PROBE = "import sys; {what}; print([name for name in {heavy} if name in sys.modules])"
 
 

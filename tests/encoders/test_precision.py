@@ -93,6 +93,17 @@ def test_one_busy_moment_tips_no_balance():
     assert choose_fast_half(embed, paced.clock).precision == "bfloat16"
 
 
+def test_a_network_that_the_cpu_can_not_run_in_bfloat16_stays_in_float32():
+    def embed(precision: str) -> np.ndarray:
+        if precision == "bfloat16":
+            raise RuntimeError('"some_kernel" not implemented for BFloat16')
+        return EXACT
+
+    choice = choose_fast_half(embed)
+    assert choice.precision == "float32"
+    assert "bfloat16 -1" in choice.how["precision_trial"]
+
+
 def test_what_is_recorded_is_the_same_in_every_run():
     ticks = count(step=0.37)
     rows = {"float32": EXACT, "bfloat16": off(1e-3)}

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from featstore.encoders import ModelEncoder, load_encoder
 from featstore.encoders.precision import least_cosine, probe_pictures
+from featstore.encoders.timm_network import read_plan
 from featstore.encoders.weights import digest_weights
 from featstore.errors import EncoderError
 
@@ -136,6 +137,27 @@ def test_what_the_page_of_a_model_says_is_known_by_its_name(tmp_path, save_timm)
     assert load(folder, "timm:paige-ai/Virchow").encode(probe_pictures(1, 32)).shape == (1, 64)
     with pytest.raises(EncoderError, match=r"not those of a test_vit: \d+ tensors are of another shape"):
         load(folder).start()
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "millions", "dim"),
+    [
+        ("timm:MahmoodLab/UNI2-h", "vit_giant_patch14_224", 681, 1536),
+        ("timm:paige-ai/Virchow2", "vit_huge_patch14_224", 631, 2560),
+    ],
+)
+def test_pathologys_models_have_the_size_that_their_authors_state(tmp_path, name, architecture, millions, dim):
+    """Built without numbers, which takes no memory."""
+    arguments = {"img_size": 224, "init_values": 1e-5, "mlp_ratio": 5.3375, "reg_tokens": 4, "global_pool": ""}
+    config = {"architecture": architecture, "pretrained_cfg": {"input_size": [3, 224, 224]}}
+    if "Virchow" in name:
+        config["model_args"] = arguments
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    with torch.device("meta"):
+        network = read_plan(name, tmp_path).build()
+    assert round(sum(each.numel() for each in network.parameters()) / 1e6) == millions
+    assert load(tmp_path, name).settings.dim == dim
 
 
 def test_weights_from_before_timm_changed_its_names(tmp_path, save_timm):

@@ -145,3 +145,12 @@ def test_without_timm_the_extra_is_named(monkeypatch, vit):
     for call in (lambda: load(vit), lambda: load_encoder("timm:resnet50")):
         with pytest.raises(MissingExtraError, match=r"pip install '\.\[cnn\]'"):
             call()
+
+
+def test_a_torchvision_of_another_build_is_no_traceback(monkeypatch):
+    def fail(module):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("featstore.extras.import_module", fail)
+    with pytest.raises(MissingExtraError, match=r"timm, which can't be imported \(operator torchvision::nms.*\[cnn\]"):
+        load_encoder("timm:resnet50")
