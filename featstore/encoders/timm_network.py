@@ -41,11 +41,28 @@ class Plan:
     pretrained: Mapping[str, Any]
 
     def build(self) -> Any:
-        """Make the network, with random weights and no classifier, wherever torch puts new tensors."""
+        """Make the network without its classifier and its numbers, wherever torch puts new tensors."""
         timm = require_timm()
         arguments = {key: _layer(key, value) for key, value in self.arguments.items()} | {"num_classes": 0}
-        with quietly_timm():
+        with quietly_timm(), _undrawn():
             return timm.create_model(self.architecture, pretrained_cfg=dict(self.pretrained), **arguments).eval()
+
+
+def _undrawn() -> Any:
+    """Make a context in which tensors are not filled with random numbers.
+
+    A network draws a billion of them, for a minute or more, before they are overwritten with the weights.
+    """
+    from torch import Tensor
+    from torch.overrides import TorchFunctionMode
+
+    draws = {Tensor.normal_, Tensor.uniform_, Tensor.erfinv_}
+
+    class Undrawn(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return args[0] if func in draws else func(*args, **(kwargs or {}))
+
+    return Undrawn()
 
 
 def is_of_timm(config: Mapping[str, Any]) -> bool:
