@@ -90,6 +90,15 @@ def test_what_the_recipe_and_the_record_say(timm_vit, timm_cnn):
     assert not vit.running.model.training
 
 
+def test_where_a_network_can_not_be_built_without_numbers_it_is_loaded_at_once(timm_vit, monkeypatch):
+    """As in some versions of timm, which look at numbers while they build."""
+    foreseen = load(timm_vit)
+    monkeypatch.setattr("featstore.encoders.timm_folder._foreseen", lambda *_: None)
+    found = load(timm_vit)
+    assert found.settings == foreseen.settings
+    assert found.how["timm"] == timm.__version__
+
+
 def test_loading_is_silent(timm_vit, capfd):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
