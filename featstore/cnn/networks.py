@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featstore.encoders.hub import find_snapshot
+from featstore.encoders.timm_names import HUB_ID, SCHEME, require_timm, resolve_timm
 from featstore.encoders.weights import digest_weights, find_weights
 from featstore.errors import EncoderError, SettingError, WeightsNotFoundError
-from featstore.extras import require_extra
 
 __all__ = ["Network", "build", "find_network", "last_stage", "normalised"]
 
@@ -69,39 +68,31 @@ def find_network(
     MissingExtraError
         If timm is not installed.
     """
-    timm = _timm()
     if weights is not None and from_scratch:
         raise SettingError("both weights and a start from scratch are asked for", expected="one of them")
-    architecture = name.partition(".")[0]
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), 3)
-        raise SettingError(f"timm has no network named {name!r}", expected=f"such as {', '.join(near)}" if near else "")
-    try:
-        config = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError as error:
-        tagged = [str(known) for known in timm.list_pretrained(f"{architecture}.*")]
-        raise SettingError(f"timm has no weights named {name!r}", expected=" or ".join(tagged)) from error
+    if HUB_ID.fullmatch(name):
+        raise SettingError(f"{name} is a place on the hub", expected="timm's own name, such as efficientnet_b0.ra_in1k")
+    _, hub_id = resolve_timm(f"{SCHEME}{name}")
+    config = require_timm().get_pretrained_cfg(name)
     side = config.input_size[-1] if side_px is None else side_px
     if side < SMALLEST_PX:
         raise SettingError(f"pictures of {side} px", expected=f"{SMALLEST_PX} px or more")
-    folder = None if from_scratch else _find_folder(name, config.hf_hub_id, weights)
+    folder = None
+    if not from_scratch:
+        folder = Path(weights) if weights is not None else _fetch(hub_id)
     digest = digest_weights(find_weights(folder)) if folder else ""
     return Network(name, side, tuple(config.mean), tuple(config.std), folder, digest)
 
 
-def _find_folder(name: str, hub_id: str | None, weights: Path | str | None) -> Path:
-    if weights is not None:
-        return Path(weights)
-    remedy = (
-        "Pass --weights DIR, a folder with its config.json and model.safetensors; "
-        "or --from-scratch to start from random weights, which small datasets seldom learn much with."
-    )
-    if not hub_id:
-        raise WeightsNotFoundError(f"timm names no place that has weights of {name}", remedy=remedy)
+def _fetch(hub_id: str) -> Path:
     try:
         return find_snapshot(hub_id).folder
     except WeightsNotFoundError as error:
-        raise WeightsNotFoundError(error.found, remedy=remedy) from error
+        raise WeightsNotFoundError(
+            error.found,
+            remedy="Pass --weights DIR, a folder with its config.json and model.safetensors; "
+            "or --from-scratch to start from random weights, which small datasets seldom learn much with.",
+        ) from error
 
 
 def build(network: Network, n_classes: int, *, use_mask: bool, dropout: float) -> Any:
@@ -120,9 +111,8 @@ def build(network: Network, n_classes: int, *, use_mask: bool, dropout: float) -
     EncoderError
         If the weights are not those of the network.
     """
-    timm = _timm()
     architecture = network.name.partition(".")[0]
-    module = timm.create_model(architecture, pretrained=False, num_classes=n_classes, drop_rate=dropout)
+    module = require_timm().create_model(architecture, pretrained=False, num_classes=n_classes, drop_rate=dropout)
     if network.folder is not None:
         _load(module, network)
     if use_mask:
@@ -204,7 +194,3 @@ def normalised(network: Network, pixels: Any, *, use_mask: bool) -> Any:
 def last_stage(module: Any) -> Any:
     """Return the layer with the network's last map, which Grad-CAM looks at."""
     return module.get_submodule(module.feature_info[-1]["module"])
-
-
-def _timm() -> Any:
-    return require_extra("timm", "cnn", "fine-tuning networks needs")

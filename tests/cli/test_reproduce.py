@@ -113,7 +113,9 @@ def test_one_message_for_what_can_not_be(data, tmp_path, small, arguments, code,
 
 def test_a_store_of_other_data(data, tmp_path, small, painted):
     store = tmp_path / "s.store"
-    extracted = CliRunner().invoke(app, ["extract", str(data), "--store", str(store), "--encoder", "stain-texture"])
+    extracted = CliRunner().invoke(
+        app, ["extract", str(data), "--store", str(store), "--encoder", "stain-texture", "--repeats", "4"]
+    )
     assert extracted.exit_code == 0
     fewer = tmp_path / "fewer"
     shutil.copytree(painted, fewer)
