@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["batches_of", "key_of"]
+__all__ = ["batches_of", "key_of", "parted"]
 
 
 def key_of(*parts: object) -> int:
@@ -22,14 +22,12 @@ def batches_of(
 ) -> list[NDArray[np.intp]]:
     """Draw the batches of an epoch: as many images as there are, in batches of nearly one size.
 
-    So no batch is left with a single image, of which batch normalisation could learn nothing.
-
     Parameters
     ----------
     codes : ndarray of shape (n_images,), int
         Class positions.
     batch_size : int
-        At most.
+        At most, except for three images in batches of two.
     sampling : {"shuffled", "balanced"}
         Each image once; or each class equally often, the images of a class as evenly as that allows.
     seed, epoch : int
@@ -41,7 +39,15 @@ def batches_of(
     """
     random = np.random.Generator(np.random.Philox(key_of("batches", seed, epoch)))
     order = random.permutation(len(codes)) if sampling == "shuffled" else _balanced(codes, random)
-    return np.array_split(order, math.ceil(len(codes) / batch_size))
+    return parted(order, batch_size)
+
+
+def parted(order: NDArray[np.intp], most: int) -> list[NDArray[np.intp]]:
+    """Part images into lots of nearly one size, of ``most`` or, rather than leave one alone, a few more.
+
+    Of a single image batch normalisation could learn nothing.
+    """
+    return np.array_split(order, max(1, min(math.ceil(len(order) / most), len(order) // 2)))
 
 
 def _balanced(codes: NDArray[np.intp], random: np.random.Generator) -> NDArray[np.intp]:

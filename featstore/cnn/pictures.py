@@ -16,7 +16,18 @@ from featstore.dataset.records import ImageRecord, plural
 from featstore.errors import DataError
 from featstore.extras import require_extra
 
-__all__ = ["Framing", "Picture", "Pictures", "frame", "load_pictures", "read_picture", "record_of"]
+__all__ = [
+    "Framing",
+    "Image",
+    "Picture",
+    "Pictures",
+    "frame",
+    "framed",
+    "load_pictures",
+    "read_picture",
+    "record_of",
+    "tissue_of",
+]
 
 Pixels = NDArray[np.uint8]
 Image: TypeAlias = ImageRecord | str | Path
@@ -164,29 +175,39 @@ def load_pictures(images: Sequence[Image], side_px: int) -> Pictures:
 def read_picture(record: ImageRecord, side_px: int) -> Picture:
     """Read one image and its mask (tissue found on the image where it has none), and frame both."""
     require_extra("cv2", "cnn", "reading images needs")
-    from featstore.crops import find_tissue
-    from featstore.crops.blobs import threshold_mask
     from featstore.dataset import colour_shares, contamination_note, decode_image, decode_mask, read_bytes
 
     data = read_bytes(record.path)
     image = decode_image(data, record.path)
-    content, masked = hashlib.sha256(data).hexdigest(), ""
-    tissue = None
+    mask, mask_data = None, b""
     if record.mask_path is not None:
         mask_data = read_bytes(record.mask_path)
         mask = decode_mask(mask_data, record.mask_path, shape=image.shape[:2])
-        if mask.any():
-            tissue, masked = threshold_mask(mask), hashlib.sha256(mask_data).hexdigest()
-    if tissue is None:
-        tissue = find_tissue(image)
+    tissue = tissue_of(image, mask)
+    pixels, framing = framed(image, tissue, side_px)
+    content = hashlib.sha256(data).hexdigest()
+    masked = hashlib.sha256(mask_data).hexdigest() if mask is not None and mask.any() else ""
+    digest = hashlib.sha256(f"{content} {masked}".encode()).hexdigest()
+    return Picture(pixels, digest, content, masked, framing, contamination_note(colour_shares(image, tissue)))
+
+
+def tissue_of(image: Pixels, mask: Pixels | None) -> NDArray[np.bool_]:
+    """Tell tissue by the mask, or where it shows nothing by the image."""
+    from featstore.crops import find_tissue
+    from featstore.crops.blobs import threshold_mask
+
+    return threshold_mask(mask) if mask is not None and mask.any() else find_tissue(image)
+
+
+def framed(image: Pixels, tissue: NDArray[np.bool_], side_px: int) -> tuple[Pixels, Framing]:
+    """Frame an image and its tissue as (side, side, 4); around them is glass."""
     framing = frame(image.shape[0], image.shape[1], side_px)
     pixels = np.zeros((side_px, side_px, 4), np.uint8)
-    pixels[..., :3] = 255  # as glass is
+    pixels[..., :3] = 255
     inside = (slice(framing.top, framing.bottom), slice(framing.left, framing.right))
     pixels[(*inside, slice(0, 3))] = _resized(image, framing)
     pixels[(*inside, 3)] = _resized(tissue.view(np.uint8) * np.uint8(255), framing)
-    digest = hashlib.sha256(f"{content} {masked}".encode()).hexdigest()
-    return Picture(pixels, digest, content, masked, framing, contamination_note(colour_shares(image, tissue)))
+    return pixels, framing
 
 
 def frame(height_px: int, width_px: int, side_px: int) -> Framing:

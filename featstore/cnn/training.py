@@ -14,20 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.cnn.augment import STRENGTHS, augment, draw
-from featstore.cnn.batches import batches_of, key_of
+from featstore.cnn.batches import batches_of, key_of, parted
 from featstore.cnn.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from featstore.cnn.networks import build, normalised
 from featstore.cnn.optimiser import freeze_body, load_moments, make_optimiser, moments, rate_at, set_rate
 from featstore.cnn.predicting import forward, on_device, reproducibly
 from featstore.cnn.settings import Settings, as_config, differing
 from featstore.encoders.device import free_memory, is_out_of_memory
-from featstore.errors import TrainingError
+from featstore.errors import ModelFormatError, TrainingError
 from featstore.toolkit.logits import log_loss
 
 __all__ = ["Epoch", "Part", "Trained", "train_network"]
 
 _WRITING_SHARE = 0.05
 """Checkpoints are written as often as they may without taking more than this share of the time."""
+
+_REMEDY = "Train with a lower learning rate (--lr), or with --precision float32."
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +149,10 @@ class _Training:
             self._write()
             if callback is not None:
                 callback(found)
+        if not self.best:
+            raise TrainingError(
+                f"no epoch of {len(self.history)} has a finite validation loss", expected="one", remedy=_REMEDY
+            )
         return Trained(self.best, self.best_epoch, self.history, self.notes)
 
     def _epoch(self, number: int) -> Epoch:
@@ -186,8 +192,8 @@ class _Training:
         torch, settings = self.torch, self.settings
         torch.manual_seed(key)  # of dropout
         self.optimiser.zero_grad(set_to_none=True)
-        n_parts, total = math.ceil(len(batch) / self.micro), torch.zeros((), device=self.device)
-        for some in np.array_split(np.arange(len(batch)), n_parts):
+        total = torch.zeros((), device=self.device)
+        for some in parted(np.arange(len(batch)), self.micro):
             pixels = on_device(self.training.pixels[batch[some]], self.device)
             pixels = augment(pixels, drawn[some], STRENGTHS[settings.augmentation])
             codes = torch.from_numpy(self.training.codes[batch[some]]).to(self.device)
@@ -247,7 +253,7 @@ class _Training:
             f"the loss is not finite at epoch {epoch}, step {step + 1} of {steps}, at a learning rate of {rate:.2g}; "
             f"{kept}",
             expected="a finite loss",
-            remedy="Train with a lower learning rate (--lr), or with --precision float32.",
+            remedy=_REMEDY,
         )
 
     def _digest(self) -> str:
@@ -279,6 +285,14 @@ class _Training:
         found = read_checkpoint(self.path, self.config, differing) if self.path is not None else None
         if found is None:
             return
+        try:
+            self._take_up(found)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFormatError(
+                f"{self.path} does not hold together ({type(error).__name__}: {error})", remedy="Delete it."
+            ) from error
+
+    def _take_up(self, found: Checkpoint) -> None:
         state = found.state
         self.history = [Epoch(e, loss, float(later), *rest) for e, loss, later, *rest in state["history"]]
         self.best_epoch, self.done, self.micro = state["best_epoch"], state["done"], state["micro"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from featstore.cnn import training as module
-from featstore.cnn.checkpoints import read_tensors
+from featstore.cnn.checkpoints import FORMAT, read_tensors, write_tensors
 from featstore.cnn.folds import Place
 from featstore.cnn.networks import find_network
 from featstore.cnn.optimiser import rate_at
@@ -142,7 +142,7 @@ def test_a_loss_that_is_no_number(settings, parts, tmp_path, monkeypatch):
         train(settings, parts, checkpoint=path)
     aside = tmp_path / "x.best.safetensors"
     assert str(aside) in str(caught.value)
-    _, tensors = read_tensors(aside, "featstore-checkpoint-1")
+    _, tensors = read_tensors(aside, FORMAT)
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     with pytest.raises(TrainingError, match="no epoch was finished before"):
         monkeypatch.setattr(module._Training, "_attempt", lambda self, *rest: torch.tensor(math.nan))
@@ -225,3 +225,24 @@ def test_a_frozen_body_stays_as_it_was(settings, parts):
     assert moved == {"classifier.weight", "classifier.bias"}
     thawed = train(replace(settings, frozen_epochs=2), parts)
     assert not torch.equal(thawed.state["conv_stem.weight"], fresh["conv_stem.weight"])
+
+
+def test_no_epoch_with_a_finite_validation_loss(settings, parts, monkeypatch):
+    monkeypatch.setattr(module._Training, "_validate", lambda *_: math.inf)
+    with pytest.raises(TrainingError, match="no epoch of 6 has a finite validation loss"):
+        train(settings, parts)
+
+
+def test_a_checkpoint_that_does_not_hold_together(settings, parts, tmp_path):
+    path = tmp_path / "x.safetensors"
+    train(settings, parts, checkpoint=path)
+    content, tensors = read_tensors(path, FORMAT)
+    for state in ({**content["state"], "done": False}, {**content["state"], "history": [[1]]}, {}):
+        write_tensors(path, FORMAT, {**content, "state": state}, tensors)
+        with pytest.raises(ModelFormatError, match="does not hold together"):
+            train(settings, parts, checkpoint=path)
+
+
+def test_three_images_in_batches_of_two(settings, parts):
+    few = Part(parts[0].pixels[:3], parts[0].digests[:3], parts[0].codes[:3])
+    assert len(train(replace(settings, batch_size=2, max_epochs=1), (few, parts[1])).history) == 1
