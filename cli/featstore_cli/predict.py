@@ -54,6 +54,7 @@ def predict(
     started = time.perf_counter()
     paths = given_stores(stores, store_version)
     check_outputs({"--out": out, "--submission": submission}, [model, *paths], as_json=as_json)
+    _refuse_networks(model)
     ensemble = load_model(model)
     opened = [open_store(path, version=store_version) for path in paths]
     predictions = predict_images(ensemble, opened, split.value, tta=tta)
@@ -67,6 +68,17 @@ def predict(
         print_json(_as_dict(out, submission, predictions, seconds))
     else:
         print_lines(_lines(out, submission, predictions))
+
+
+def _refuse_networks(model: Path) -> None:
+    from featstore.errors import ModelFormatError
+    from featstore.toolkit.archive import is_safetensors
+
+    if is_safetensors(model):
+        raise ModelFormatError(
+            f"{model} holds fine-tuned networks, which predict from images, not from a store",
+            remedy="featstore baseline writes predictions with --out; featstore.cnn.load_networks reads the file.",
+        )
 
 
 def _as_dict(out: Path, submission: Path | None, predictions: Sequence[Prediction], seconds: float) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.folds import Progress
 from featstore.cnn.images import Chosen, choose_images, predict_records
 from featstore.cnn.presets import PRESETS, m1, m2, m3
-from featstore.cnn.saved import is_networks, load_networks, save_networks
+from featstore.cnn.saved import load_networks, save_networks
 
 __all__ = [
     "PRESETS",
@@ -12,7 +12,6 @@ __all__ = [
     "ImageClassifier",
     "Progress",
     "choose_images",
-    "is_networks",
     "load_networks",
     "m1",
     "m2",

@@ -14,7 +14,7 @@ from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.networks import Network
 from featstore.errors import FeatstoreError, ModelFormatError
 
-__all__ = ["is_networks", "load_networks", "save_networks"]
+__all__ = ["load_networks", "save_networks"]
 
 FORMAT = "featstore-networks-1"
 
@@ -105,13 +105,3 @@ def _require(model: ImageClassifier) -> None:
         raise ValueError("a temperature is not above 0")
     for fold in range(len(model.networks_)):
         model.module(fold)
-
-
-def is_networks(path: Path | str) -> bool:
-    """Tell whether a file holds networks rather than a store's model, by its first bytes."""
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(9)
-    except OSError:
-        return False
-    return len(start) == 9 and start[8:] == b"{"

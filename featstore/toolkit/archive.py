@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from featstore.errors import ModelError, ModelFormatError
 from featstore.store.disk.files import write_atomically
 
-__all__ = ["array_from_bytes", "array_to_bytes", "read_archive", "write_archive"]
+__all__ = ["array_from_bytes", "array_to_bytes", "is_safetensors", "read_archive", "write_archive"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NAMES = re.compile(r"model\.json|arrays/[0-9]{4,6}\.npy|xgboost/[0-9]{4,6}\.ubj")
@@ -120,3 +120,13 @@ def _check_directory(infos: list[zipfile.ZipInfo], file_size: int) -> None:
 def _check_finite(array: NDArray[np.generic]) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ModelFormatError("an array that holds NaN or infinity", expected="finite numbers")
+
+
+def is_safetensors(path: Path | str) -> bool:
+    """Tell by its first bytes whether a file holds fine-tuned networks (safetensors) and no such archive."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return start[8:] == b"{"

@@ -66,6 +66,9 @@ def test_from_images_to_model_and_predictions(data, tmp_path, small, system, fol
     assert rows[1]["note"].startswith("class prior only (unreadable")
     assert float(rows[0]["prob_A"]) + float(rows[0]["prob_B"]) == pytest.approx(1, abs=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "x.model"]
+    refused = CliRunner().invoke(app, ["predict", str(model), str(data), "--out", str(tmp_path / "q.csv")])
+    assert refused.exit_code == 1
+    assert "holds fine-tuned networks" in refused.stderr
     again = run(system, data, *how[:-6], "--json", "--model", tmp_path / "y.model", *QUICK)
     assert again.exit_code == 0
     assert (tmp_path / "y.model").read_bytes() == model.read_bytes()
