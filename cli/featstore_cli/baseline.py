@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.options import check_outputs
+from featstore_cli.options import check_folder, check_outputs
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
 from featstore_cli.progress import progress_bar
 from featstore_cli.training import SeedOption
@@ -46,7 +46,9 @@ class System(StrEnum):
 def _interrupted(system: System, model: Path | None, checkpoints: Path | None, **_: Any) -> str:
     model = model or Path(f"{system.value}.model")
     where = checkpoints or _beside(model)
-    return f"Finished epochs are in {where}. Run the same command again to go on."
+    if not where.is_dir():
+        return "Nothing was written yet. Run the same command again."
+    return f"The last checkpoint is in {where}. Run the same command again to go on."
 
 
 @plain_errors(_interrupted)
@@ -95,8 +97,9 @@ def baseline(
 
     started = time.perf_counter()
     model = model or Path(f"{system.value}.model")
-    check_outputs({"--model": model, "--out": out}, [data], as_json=as_json)
+    check_outputs({"--model": model, "--out": out}, [data, weights], as_json=as_json)
     folder = checkpoints or _beside(model)
+    check_folder("--checkpoints", folder, (), [data, weights])
     settings: dict[str, Any] = {"max_epochs": epochs, "patience": patience, "image_size": image_size, "lr": lr}
     settings |= {"batch_size": batch_size, "device": device, "precision": precision, "n_jobs": jobs}
     settings |= {"weights": weights, "from_scratch": from_scratch, "checkpoints": folder}

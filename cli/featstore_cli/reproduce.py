@@ -14,7 +14,16 @@ import typer
 
 from featstore_cli.baseline import DeviceOption, FromScratchOption, PrecisionOption
 from featstore_cli.options import check_folder
-from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import (
+    JsonFlag,
+    counted,
+    note,
+    plain_errors,
+    print_json,
+    print_lines,
+    warn,
+    warn_of_names,
+)
 from featstore_cli.progress import progress_bar
 from featstore_cli.training import SeedOption
 
@@ -44,7 +53,9 @@ _QUICK_NETWORKS: dict[str, dict[str, Any]] = {
 
 
 def _interrupted(out: Path, **_: Any) -> str:
-    return f"Finished rows and networks are in {out}. Run the same command again to go on."
+    if not out.is_dir():
+        return "Nothing was written yet. Run the same command again."
+    return f"Finished rows, and the last checkpoints, are in {out}. Run the same command again to go on."
 
 
 @plain_errors(_interrupted)
@@ -90,23 +101,25 @@ def reproduce(
     M1 to M3 are fine-tuned on the images, M4 and M5 fitted on a store. Beside each system's best validation fold, which
     is how the published table was made, stands its score by nested cross-validation. A run that was stopped goes on.
     """
-    from featstore.cnn.comparison import Comparison
+    from featstore.cnn.comparison import Reproduction, require_weights
     from featstore.cnn.images import choose_images
     from featstore.dataset import find_dataset
     from featstore_cli.workers import fitting_here
 
     started = time.perf_counter()
+    _refuse(store, encoder, weights, network_weights, from_scratch=quick or from_scratch)
     check_folder("--out", out, _FILES, [data, store, test_labels])
     dataset = find_dataset(data)
     for text in dataset.warnings:
         warn(text)
-    known = _read_labels(test_labels)
     protocol = _protocol(quick, folds, inner_folds, seeds, seed, jobs, device, precision, from_scratch, network_weights)
+    require_weights(protocol)
     chosen = choose_images(dataset)
     opened = _store(
         store, out, dataset, encoder or ("stain-texture" if quick else "phikon-v2"), weights, device, protocol
     )
-    comparison = Comparison(opened, dataset.records, chosen.unusable, protocol, out, known)
+    known = _test_labels(test_labels, dataset, opened)
+    comparison = Reproduction(opened, dataset.records, chosen.unusable, protocol, out, known)
     with fitting_here(), progress_bar("reproduce") as move:
         systems, repeats = comparison.rows(lambda name, number, of: move(number, of, name))
     content = {
@@ -151,10 +164,6 @@ def _protocol(
     elif network_weights is not None and not quick:
         by_network = {name: {"weights": network_weights / name} for name in SYSTEMS if name in ("m1", "m2", "m3")}
     at_a_time = jobs or (int(cpu_count()) if found == "cpu" else 1)
-    if quick and network_weights is not None:
-        raise typer.BadParameter(
-            "means nothing with --quick, which starts from scratch", param_hint="--network-weights"
-        )
     return Protocol(
         folds or (3 if quick else 5),
         seeds,
@@ -177,9 +186,9 @@ def _store(
 
     if given is not None:
         return open_store(given)
-    path = out / "embeddings.store"
     model = load_encoder(encoder, weights=weights, device="auto" if encoder == "stain-texture" else device)
     recipe = Recipe(model.settings, seed=protocol.seed)
+    path = out / f"embeddings-{recipe.fingerprint[:12]}.store"
     note(f"Extracting with {encoder}, {max(protocol.repeats)} repeats, into {path}")
     with create_store(path, recipe.to_dict(), model.settings.dim, operation="extract") as writer:
         repeats = Repeats(train=max(protocol.repeats))
@@ -187,12 +196,39 @@ def _store(
     return open_store(path)
 
 
-def _read_labels(path: Path | None) -> dict[str, str]:
-    from featstore.dataset import read_label_csv
+def _refuse(
+    store: Path | None, encoder: str | None, weights: Path | None, network_weights: Path | None, *, from_scratch: bool
+) -> None:
+    """Refuse options that would be ignored."""
+    if store is not None and (encoder is not None or weights is not None):
+        hint = "--weights" if encoder is None else "--encoder"
+        raise typer.BadParameter("means nothing with --store, which is extracted already", param_hint=hint)
+    if from_scratch and network_weights is not None:
+        raise typer.BadParameter("means nothing where networks start from scratch", param_hint="--network-weights")
 
-    if path is None:
-        return {}
-    return {row.sample_index: row.label for row in read_label_csv(path).rows if row.label}
+
+def _test_labels(path: Path | None, dataset: Dataset, store: Store) -> dict[str, str]:
+    """Read the test images' labels, by key: from a CSV, or else from the dataset; in the training labels' spelling."""
+    from featstore.dataset import join_spellings, read_label_csv
+    from featstore.store import match_names
+
+    labels = {record.image: record.label for record in dataset.records if record.split == "test" and record.label}
+    if path is not None:
+        table = read_label_csv(path)
+        for text in table.warnings:
+            warn(text)
+        test = {key: row for key, row in store.images.items() if row.split == "test"}
+        rows = {row.sample_index: row.label for row in table.rows if row.label}
+        match = match_names(test, rows)
+        warn_of_names(match, store.path)
+        labels = {key: rows[name] for name, key in match.keys.items()}
+    training = [record.label for record in dataset.records if record.split == "train" and record.label]
+    joined, _ = join_spellings([*training, *labels.values()])
+    known = set(joined[: len(training)])
+    spelled = dict(zip(labels, joined[len(training) :], strict=True))
+    if strange := sorted(set(spelled.values()) - known):
+        warn(f"test images of class {strange[0]!r}, of which there is no training image: always counted as wrong")
+    return spelled
 
 
 def _beside(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.folds import Progress
-from featstore.cnn.images import Chosen, choose_images, predict_records
+from featstore.cnn.images import Chosen, choose_images, image_groups, predict_records
 from featstore.cnn.presets import PRESETS, m1, m2, m3
 from featstore.cnn.saved import load_networks, save_networks
 
@@ -12,6 +12,7 @@ __all__ = [
     "ImageClassifier",
     "Progress",
     "choose_images",
+    "image_groups",
     "load_networks",
     "m1",
     "m2",

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featstore.errors import ModelFormatError, SettingError
 from featstore.store.disk.files import make_folder, write_atomically
 
@@ -92,7 +94,14 @@ def write_tensors(path: Path, kind: str, content: dict[str, Any], tensors: dict[
 
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One entry, since the order of several is not kept: the same content is to be the same bytes.
-    write_atomically(path, save(whole, {kind: json.dumps(content, sort_keys=True)}))
+    write_atomically(path, save(whole, {kind: json.dumps(content, sort_keys=True, default=_plain)}))
+
+
+def _plain(value: Any) -> Any:
+    """Write NumPy's numbers, which a search over ``np.arange`` sets, as plain ones."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} in a header")
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:

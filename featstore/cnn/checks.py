@@ -45,6 +45,9 @@ def check_settings(model: Any) -> None:
     SettingError
     """
     require_known(model.device, model.precision)
+    if model.checkpoints is not None:
+        seeded, said = is_whole(model.random_state, 0), f"checkpoints, and random_state {model.random_state!r}"
+        require(seeded, said, "a whole number as random_state: without one no other fit draws the same folds")
     for name, choices in _CHOICES.items():
         value = getattr(model, name)
         require(value in choices, f"{name} is {value!r}", f"one of {', '.join(choices)}")

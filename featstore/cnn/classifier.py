@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,8 +15,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from featstore.cnn.checks import check_settings, encode_kept, require_classes
-from featstore.cnn.folds import How, Place, Progress, assign, choose_precision, groups_of, train_folds
-from featstore.cnn.networks import find_network
+from featstore.cnn.folds import How, Place, Progress, assign, choose_precision, groups_together, train_folds
+from featstore.cnn.networks import Network, find_network
 from featstore.cnn.pictures import Image, load_pictures
 from featstore.cnn.predicting import input_of, logits_of_state, module_of
 from featstore.cnn.settings import Settings
@@ -85,9 +86,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Scale each network's logits by a temperature chosen on its validation part.
     device : str, default="auto"
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        Of training's arithmetic; ``auto`` is half precision on CUDA, else float32. Predictions are made in float32.
+        Of training's arithmetic; ``auto`` is half precision on CUDA, else float32. Predictions are made in float32,
+        or in what a GPU takes for that (TF32).
     checkpoints : str or Path, optional
-        A folder; a fit that was killed goes on from there when it is run again with the same images and settings.
+        A folder; a fit that was killed goes on from there when it is run again with the same images and settings. One
+        of other settings on these images is refused. Needs an int as ``random_state``.
     n_jobs : int or None
         Networks trained at a time, each in a process of its own.
     random_state : int, RandomState or None
@@ -99,6 +102,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     networks_ : list of dict of str to ndarray
         The weights of each fold's network.
     network_ : Network
+    settings_ : Settings
     temperatures_ : list of float
     folds_ : ndarray of shape (n_images,), int
         Fold whose validation part an image belongs to; -1 for those in none.
@@ -188,8 +192,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             Rows of a dataset, or image files.
         y : array-like of shape (n_images,)
         groups : array-like of shape (n_images,), optional
-            Images that stay in one fold. By default those of the rows; identical images, and images with identical
-            masks, stay together as well.
+            Images that stay in one fold, besides those that do anyway: of one group by their rows, identical ones, and
+            ones with identical masks. For folds around this classifier see `image_groups`.
         callback : callable, optional
             Called with a `Progress` after each epoch, or where networks are trained side by side after each network.
 
@@ -210,17 +214,18 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """
         check_settings(self)
         labels = check_labels(self, y, len(X))
-        self.network_ = find_network(
-            self.network, weights=self.weights, from_scratch=self.from_scratch, side_px=self.image_size
-        )
+        self.network_ = self.find()
         pictures = load_pictures(X, self.network_.side_px)
+        self.settings_ = self._settings()
         self.notes_ = [pictures.note] if pictures.note else []
         kept = np.array([not (self.clean and why) for why in pictures.contaminated])
         self.left_out_ = [(n, w) for n, w, k in zip(pictures.names, pictures.contaminated, kept, strict=True) if not k]
         self.classes_, counts = require_classes(labels[kept])
+        if lost := sorted(set(labels.tolist()) - set(self.classes_.tolist())):
+            self.notes_.append(f"all images of class {lost[0]!r} are contaminated: it is not learnt")
         self.class_prior_ = counts / counts.sum()
         random_state = check_random_state(self.random_state)
-        together = groups_of(pictures, groups)[kept]
+        together = groups_together(pictures, groups)[kept]
         self.folds_ = np.full(len(labels), -1)
         self.folds_[kept] = assign(labels[kept], together, self.n_splits, self.validation_fraction, random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
@@ -232,11 +237,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """Return probabilities of shape (n_images, n_classes): the mean over the networks."""
         check_is_fitted(self)
         pictures = load_pictures(X, self.network_.side_px)
-        device = resolve_device(self.device)
+        settings, device, n_classes = self.settings_, resolve_device(self.device), len(self.classes_)
         found = [
-            softmax(
-                logits_of_state(self._settings(0), state, len(self.classes_), pictures.pixels, device) / temperature
-            )
+            softmax(logits_of_state(settings, state, n_classes, pictures.pixels, device) / temperature)
             for state, temperature in zip(self.networks_, self.temperatures_, strict=True)
         ]
         return np.asarray(np.mean(found, axis=0))
@@ -246,17 +249,29 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
 
+    def find(self) -> Network:
+        """Find the network and its weights, which are downloaded if need be; ``fit`` does so first.
+
+        Raises
+        ------
+        SettingError
+            If there is no such network.
+        WeightsNotFoundError
+            If its pretrained weights are not to be had.
+        """
+        return find_network(self.network, weights=self.weights, from_scratch=self.from_scratch, side_px=self.image_size)
+
     def module(self, fold: int) -> Any:
         """Build the network of a fold, a `torch.nn.Module` on the CPU in evaluation mode; takes `input_of` pictures."""
         check_is_fitted(self)
-        return module_of(self._settings(0), self.networks_[fold], len(self.classes_))
+        return module_of(self.settings_, self.networks_[fold], len(self.classes_))
 
     def input_of(self, pixels: NDArray[np.uint8]) -> Any:
         """Turn framed pictures (n, side, side, 4) into the tensor that the networks take."""
         check_is_fitted(self)
-        return input_of(self._settings(0), pixels, "cpu")
+        return input_of(self.settings_, pixels, "cpu")
 
-    def _settings(self, seed: int) -> Settings:
+    def _settings(self) -> Settings:
         return Settings(
             network=self.network_,
             use_mask=bool(self.use_mask),
@@ -273,7 +288,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             batch_size=int(self.batch_size),
             max_epochs=int(self.max_epochs),
             patience=int(self.patience),
-            seed=seed,
+            seed=0,
         )
 
     def _train(
@@ -286,7 +301,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         how = How(device, choose_precision(self.precision, device), folder, self.max_epochs)
         self.networks_, self.temperatures_, self.fold_scores_ = [], [], []
         self.oof_probabilities_ = np.full((len(kept), len(self.classes_)), np.nan)
-        settings = [self._settings(seed + fold) for fold in range(self.n_splits)]
+        settings = [replace(self.settings_, seed=seed + fold) for fold in range(self.n_splits)]
         for place, done in zip(places, train_folds(settings, places, how, self.n_jobs, callback), strict=True):
             temperature = fit_temperature(done.logits, place.validation.codes, _TEMPERATURES) if self.calibrate else 1.0
             probabilities = softmax(done.logits / temperature)

@@ -1,7 +1,7 @@
 """All five systems on one dataset: the same images, the same outer folds, the same seeds; a unit of work a row.
 
-Each row is kept as a file as soon as it is known, under a name that tells what it was made of: a comparison that was
-stopped goes on, one of other data or settings starts anew.
+Each row is kept as a file as soon as it is known, under a name that tells what it was made of, the content of images
+included: a comparison that was stopped goes on, one of other data or settings starts anew.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import f1_score
 
+from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.images import predict_records
 from featstore.cnn.presets import PRESETS
+from featstore.dataset import file_digest
 from featstore.dataset.records import ImageRecord
 from featstore.errors import DataError
 from featstore.evaluate import Candidate, cross_validate_nested
@@ -30,7 +32,7 @@ from featstore.store.disk.files import make_folder, write_atomically
 from featstore.toolkit.predictions import Prediction, predict_images
 from featstore.toolkit.presets import m4, m5
 
-__all__ = ["PUBLISHED", "PUBLISHED_REPEATS", "SYSTEMS", "Comparison", "Protocol", "Row"]
+__all__ = ["PUBLISHED", "PUBLISHED_REPEATS", "SYSTEMS", "Protocol", "Reproduction", "Row", "require_weights"]
 
 Row = dict[str, Any]
 
@@ -88,7 +90,23 @@ class Protocol:
     n_jobs: int = 1
 
 
-class Comparison:
+def require_weights(protocol: Protocol) -> None:
+    """Make sure that the weights of all networks are there, before hours of work.
+
+    Raises
+    ------
+    WeightsNotFoundError
+    """
+    for system in PRESETS:
+        _network_of(system, protocol, None).find()
+
+
+def _network_of(system: str, protocol: Protocol, checkpoints: Path | None) -> ImageClassifier:
+    settings = {**protocol.networks, **protocol.by_network.get(system, {})}
+    return PRESETS[system](checkpoints=checkpoints, **settings)
+
+
+class Reproduction:
     """The work of `featstore reproduce`.
 
     Parameters
@@ -103,12 +121,14 @@ class Comparison:
     folder : Path
         For rows, checkpoints and predictions.
     test_labels : mapping of str to str
-        By ``sample_index``; empty where test labels are not known.
+        Of test images, by their key; empty where they are not known.
 
     Raises
     ------
     DataError
-        If the store has images that the dataset has not.
+        If the store has images that the dataset has not, or not with this content.
+    WeightsNotFoundError
+        If the weights of a network are not to be had.
     """
 
     def __init__(
@@ -122,6 +142,7 @@ class Comparison:
     ) -> None:
         self.store, self.unusable, self.protocol, self.folder = store, dict(unusable), protocol, folder
         self.test_labels = dict(test_labels)
+        self.weights = {system: _network_of(system, self.protocol, None).find().digest for system in PRESETS}
         by_name = {record.image: record for record in records}
         bags = store.bags("train", repeats=max(protocol.repeats))
         names = [name for name in sorted(bags.images.tolist()) if name not in self.unusable]
@@ -132,6 +153,7 @@ class Comparison:
             )
         self.names, self.training = names, [by_name[name] for name in names]
         self.test = [record for record in records if record.split == "test"]
+        self._require_same_content([*self.training, *self.test])
         place = {name: index for index, name in enumerate(bags.images.tolist())}
         self.order = np.array([place[name] for name in names])
         self.labels, self.groups = bags.labels[self.order], bags.groups[self.order]
@@ -173,32 +195,53 @@ class Comparison:
         make_folder(path.parent)
         finite: Row = without_nan(row)
         write_atomically(path, json.dumps(finite, indent=2).encode())
-        shutil.rmtree(self._checkpoints(system), ignore_errors=True)
+        shutil.rmtree(self._checkpoints(system, repeats), ignore_errors=True)
         return finite
 
-    def _checkpoints(self, system: str) -> Path:
-        return self.folder / "checkpoints" / system
+    def _checkpoints(self, system: str, repeats: int) -> Path:
+        return self.folder / "checkpoints" / f"{system}-{self._key(system, repeats)}"
+
+    def _require_same_content(self, records: Sequence[ImageRecord]) -> None:
+        """Make sure that networks read what the store was extracted from."""
+        known = self.store.images
+        changed = [
+            record.image
+            for record in records
+            if record.image not in self.unusable
+            and (row := known.get(record.image)) is not None
+            and row.identity != (file_digest(record.path), file_digest(record.mask_path) if record.mask_path else "")
+        ]
+        if changed:
+            raise DataError(
+                f"{len(changed)} images or their masks changed since they were extracted into {self.store.path}, "
+                f"the first {changed[0]}",
+                expected="the data that the store was extracted from",
+                remedy="Extract again: the same command as before renews what has changed.",
+            )
 
     def _key(self, system: str, repeats: int) -> str:
         """Hash what a row is made of."""
-        protocol = {name: value for name, value in asdict(self.protocol).items() if name not in ("n_jobs", "repeats")}
-        parts = [system, repeats, protocol, self.store.fingerprint, self.store.version, self.names]
-        parts += [self.labels.tolist(), self.groups.tolist(), sorted(self.test_labels.items())]
-        return hashlib.sha256(
-            canonical_json({"parts": json.loads(json.dumps(parts, default=str))}).encode()
-        ).hexdigest()[:12]
+        protocol = self.protocol
+        how: dict[str, Any] = {"outer": protocol.outer_folds, "seeds": protocol.seeds, "seed": protocol.seed}
+        if system in PRESETS:
+            network = _network_of(system, self.protocol, None).get_params()
+            how |= {name: value for name, value in network.items() if name not in ("weights", "device", "n_jobs")}
+            how |= {"digest": self.weights[system]}
+        else:
+            how |= {"repeats": repeats, "inner": protocol.inner_folds}
+        images = sorted((row.image, *row.identity, row.split) for row in self.store.images.values())
+        parts = [system, how, self.store.fingerprint, images, self.names, self.labels.tolist(), self.groups.tolist()]
+        parts += [sorted(self.test_labels.items()), sorted(self.unusable)]
+        return hashlib.sha256(canonical_json({"parts": json.loads(json.dumps(parts))}).encode()).hexdigest()[:12]
 
     def _network(self, system: str) -> Row:
-        model = self._make_network(system)
-        fitted = self._make_network(system).set_params(random_state=self.protocol.seed)
+        folder = self._checkpoints(system, max(self.protocol.repeats))
+        model = _network_of(system, self.protocol, folder)
+        fitted = _network_of(system, self.protocol, folder).set_params(random_state=self.protocol.seed)
         fitted.fit(self.training, self.labels, groups=self.groups)
         predictions = predict_records(fitted, self.test, self.unusable)
         honest = self._nested(model, self.training)
         return {**self._best(fitted), "macro_f1": honest, **self._test(predictions)}
-
-    def _make_network(self, system: str) -> Any:
-        settings = {**self.protocol.networks, **self.protocol.by_network.get(system, {})}
-        return PRESETS[system](checkpoints=self._checkpoints(system), **settings)
 
     def _heads(self, system: str, repeats: int) -> Row:
         preset, n_splits = {"m4": m4, "m5": m5}[system], self.protocol.inner_folds
@@ -206,7 +249,8 @@ class Comparison:
         place = {name: index for index, name in enumerate(bags.images.tolist())}
         bags = bags[np.array([place[name] for name in self.names])]
         fitted = preset(self.protocol.seed, n_splits, n_jobs=self.protocol.n_jobs).fit(bags, bags.labels)
-        predictions = predict_images(fitted, self.store) if self.test else []
+        stored = any(row.split == "test" for row in self.store.images.values())
+        predictions = predict_images(fitted, self.store) if stored else []
         honest = self._nested(preset(None, n_splits), bags)
         return {**self._best(fitted), "macro_f1": honest, **self._test(predictions)}
 
@@ -227,11 +271,7 @@ class Comparison:
 
     def _test(self, predictions: Sequence[Prediction]) -> Row:
         """Score predictions of the test images whose labels are known."""
-        pairs = [
-            (self.test_labels[p.row.sample_index], p.label)
-            for p in predictions
-            if p.row.sample_index in self.test_labels
-        ]
+        pairs = [(self.test_labels[p.row.image], p.label) for p in predictions if p.row.image in self.test_labels]
         if not pairs:
             return {"test_macro_f1": None, "test_images": 0}
         truth, said = zip(*pairs, strict=True)

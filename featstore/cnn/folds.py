@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from joblib import delayed
 from numpy.typing import NDArray
+from sklearn.utils.validation import column_or_1d
 
 from featstore.cnn.batches import key_of
 from featstore.cnn.pictures import Pictures
@@ -19,10 +20,11 @@ from featstore.cnn.settings import Settings
 from featstore.cnn.training import Epoch, Part, train_network
 from featstore.errors import LabelError
 from featstore.store.images import ImageRow, twin_groups
+from featstore.toolkit.inputs import require
 from featstore.toolkit.splits import assign_folds, hold_out
 from featstore.toolkit.threads import side_by_side
 
-__all__ = ["How", "Place", "Progress", "assign", "choose_precision", "groups_of", "train_folds"]
+__all__ = ["How", "Place", "Progress", "assign", "choose_precision", "groups_together", "train_folds"]
 
 
 @dataclass(frozen=True)
@@ -87,28 +89,37 @@ class Fold:
     notes: list[str]
 
 
-def groups_of(pictures: Pictures, groups: Any) -> NDArray[Any]:
-    """Put images together that share a group, a file or a mask.
+def groups_together(pictures: Pictures, groups: Any = None) -> NDArray[np.str_]:
+    """Put images together that share a group, here or in their rows, a file or a mask.
 
     Parameters
     ----------
     pictures : Pictures
     groups : array-like of shape (n_images,), optional
-        Instead of those of the rows.
+        On top of those of the rows.
 
     Returns
     -------
     ndarray of shape (n_images,), str
     """
-    given = pictures.groups if groups is None else [str(group) for group in groups]
-    if len(given) != len(pictures.names):
-        raise LabelError(f"{len(given)} groups for {len(pictures.names)} images", expected="one group an image")
+    found = _together(
+        pictures.groups, [content for content, _ in pictures.traits], [mask for _, mask in pictures.traits]
+    )
+    if groups is None:
+        return found
+    given = column_or_1d(groups)
+    if len(given) != len(found):
+        raise LabelError(f"{len(given)} groups for {len(found)} images", expected="one group an image")
+    return _together([str(group) for group in given], found.tolist(), [""] * len(found))
+
+
+def _together(groups: Sequence[str], contents: Sequence[str], masks: Sequence[str]) -> NDArray[np.str_]:
     rows = [
-        ImageRow(image=str(place), group=group, sha256=content, mask_sha256=mask, source="mask" if mask else "tissue")
-        for place, (group, (content, mask)) in enumerate(zip(given, pictures.traits, strict=True))
+        ImageRow(image=f"{place:09d}", group=group, sha256=content, mask_sha256=mask, source="mask" if mask else "")
+        for place, (group, content, mask) in enumerate(zip(groups, contents, masks, strict=True))
     ]
     found = twin_groups(rows)
-    return np.array([found[str(place)] for place in range(len(rows))])
+    return np.array([found[row.image] for row in rows])
 
 
 def assign(
@@ -137,11 +148,17 @@ def choose_precision(wanted: str, device: str) -> str:
     """Return the arithmetic of training: on CUDA half precision unless another is asked for, else float32."""
     import torch
 
+    require(
+        (wanted, device) != ("float16", "mps"),
+        "float16 is not trained in on Apple silicon",
+        "auto, float32 or bfloat16",
+    )
     if wanted != "auto":
         return wanted
     if not device.startswith("cuda"):
         return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    with torch.cuda.device(device):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def train_folds(
@@ -194,11 +211,8 @@ def _path(folder: Path | None, place: Place, settings: Settings) -> Path | None:
     """Name a checkpoint by what it is trained on: one folder holds those of many fits."""
     if folder is None:
         return None
-    parts = [f"{digest}:{code}:{fold}" for digest, code, fold in _sorted(place)]
-    key = key_of(settings.network.name, settings.seed, *parts)
+    rows = zip(
+        place.images.digests, place.images.codes.tolist(), place.folds.tolist(), place.kept.tolist(), strict=True
+    )
+    key = key_of(settings.network.name, settings.seed, *[row for row in rows if row[-1]])
     return folder / f"{settings.network.name.partition('.')[0]}-{key:016x}-fold-{place.fold + 1}.safetensors"
-
-
-def _sorted(place: Place) -> list[tuple[str, int, int]]:
-    rows = zip(place.images.digests, place.images.codes.tolist(), place.folds.tolist(), strict=True)
-    return [row for row, kept in zip(rows, place.kept.tolist(), strict=True) if kept]

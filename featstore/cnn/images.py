@@ -7,15 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featstore.cnn.classifier import ImageClassifier
-from featstore.cnn.pictures import read_picture
+from featstore.cnn.folds import groups_together
+from featstore.cnn.pictures import Image, load_pictures, read_picture
 from featstore.dataset.records import Dataset, ImageRecord
 from featstore.errors import ImageError, LabelError
 from featstore.store.images import ImageRow
 from featstore.toolkit.predictions import Prediction
 
-__all__ = ["Chosen", "choose_images", "predict_records"]
+__all__ = ["Chosen", "choose_images", "image_groups", "predict_records"]
 
 _GLANCE_PX = 32
 _READERS = 4
@@ -70,6 +72,22 @@ def _problem(record: ImageRecord) -> str:
     except ImageError as error:
         return f"{error.reason}: {error}"
     return ""
+
+
+def image_groups(images: Sequence[Image]) -> NDArray[np.str_]:
+    """Name groups of images that must not straddle a fold: of one group by their rows, identical, of identical masks.
+
+    What `ImageClassifier` keeps together by itself inside of ``fit`` has to be told to folds around it.
+
+    Parameters
+    ----------
+    images : sequence of ImageRecord, str or Path
+
+    Returns
+    -------
+    ndarray of shape (n_images,), str
+    """
+    return groups_together(load_pictures(images, _GLANCE_PX))
 
 
 def predict_records(

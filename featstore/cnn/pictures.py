@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.dataset.reasons import Reason
 from featstore.dataset.records import ImageRecord, plural
 from featstore.errors import DataError
 from featstore.extras import require_extra
@@ -152,6 +153,8 @@ def load_pictures(images: Sequence[Image], side_px: int) -> Pictures:
     DataError
         If there is no image.
     """
+    if isinstance(images, str | Path):
+        raise DataError(f"one path, {images}", expected="a list of images", remedy="Write [path].")
     records = [record_of(image) for image in images]
     if not records:
         raise DataError("no images", expected="one image or more")
@@ -181,7 +184,7 @@ def read_picture(record: ImageRecord, side_px: int) -> Picture:
     image = decode_image(data, record.path)
     mask, mask_data = None, b""
     if record.mask_path is not None:
-        mask_data = read_bytes(record.mask_path)
+        mask_data = read_bytes(record.mask_path, reason=Reason.MASK_UNREADABLE)
         mask = decode_mask(mask_data, record.mask_path, shape=image.shape[:2])
     tissue = tissue_of(image, mask)
     pixels, framing = framed(image, tissue, side_px)

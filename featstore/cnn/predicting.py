@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from featstore.cnn.networks import build, normalised
 from featstore.cnn.settings import Settings
+from featstore.encoders.device import free_memory, is_out_of_memory
 from featstore.toolkit.threads import one_core
 
 __all__ = ["forward", "input_of", "logits_of_state", "module_of", "on_device", "reproducibly"]
@@ -28,13 +29,20 @@ def forward(module: Any, settings: Settings, pixels: NDArray[np.uint8], device: 
     import torch
 
     module.eval()
-    found = []
+    found: list[NDArray[np.float64]] = []
+    done, at_once = 0, max(1, at_once)
     with torch.inference_mode():
-        for start in range(0, len(pixels), max(1, at_once)):
-            some = input_of(settings, pixels[start : start + max(1, at_once)], device)
-            found.append(module(some).double().cpu().numpy())
-    logits: NDArray[np.float64] = np.concatenate(found)
-    return logits
+        while done < len(pixels):
+            try:
+                some = input_of(settings, pixels[done : done + at_once], device)
+                found.append(module(some).cpu().double().numpy())
+                done += at_once
+            except Exception as error:
+                if at_once == 1 or not is_out_of_memory(error):
+                    raise
+                at_once //= 2  # of which no logit depends
+                free_memory()
+    return np.concatenate(found)
 
 
 def input_of(settings: Settings, pixels: NDArray[np.uint8], device: str) -> Any:
@@ -67,7 +75,7 @@ def module_of(settings: Settings, state: dict[str, NDArray[Any]], n_classes: int
     bare = replace(settings.network, folder=None)
     with _alone, torch.random.fork_rng(devices=[]):
         module = build(bare, n_classes, use_mask=settings.use_mask, dropout=settings.dropout)
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    module.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
     return module.eval()
 
 

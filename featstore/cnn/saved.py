@@ -12,6 +12,7 @@ import numpy as np
 from featstore.cnn.checkpoints import read_tensors, write_tensors
 from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.networks import Network
+from featstore.encoders.timm_names import require_timm
 from featstore.errors import FeatstoreError, ModelFormatError
 
 __all__ = ["load_networks", "save_networks"]
@@ -20,6 +21,8 @@ FORMAT = "featstore-networks-1"
 
 _HOW = ("weights", "device", "precision", "checkpoints", "n_jobs", "random_state")
 """Parameters that a fitted model no longer needs: where things were, and how fast."""
+
+_LARGEST_PX = 2048
 
 _SCORES = ("fold_scores_", "oof_macro_f1_", "oof_accuracy_", "left_out_", "notes_")
 
@@ -63,7 +66,7 @@ def load_networks(path: Path | str, *, device: str = "auto") -> ImageClassifier:
     content, tensors = read_tensors(path, FORMAT)
     try:
         return _restored(content, tensors, device)
-    except (KeyError, TypeError, ValueError, AttributeError, FeatstoreError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, FeatstoreError, RuntimeError) as error:
         raise ModelFormatError(
             f"{path} does not hold together as a model ({type(error).__name__}: {error})",
             remedy="Train it again: featstore baseline.",
@@ -87,6 +90,7 @@ def _restored(content: dict[str, Any], tensors: dict[str, Any], device: str) -> 
         fold, _, rest = name.partition(".")
         states[int(fold)][rest] = tensor.numpy()
     model.networks_ = states
+    model.settings_ = model._settings()
     _require(model)
     return model
 
@@ -99,8 +103,13 @@ def _colour(values: Any) -> tuple[float, float, float]:
 def _require(model: ImageClassifier) -> None:
     """Make sure that the weights are those of the network that is named."""
     n_classes = len(model.classes_)
-    if n_classes < 2 or len(model.class_prior_) != n_classes or not model.networks_:
+    prior, network = model.class_prior_, model.network_
+    if n_classes < 2 or prior.shape != (n_classes,) or not np.isfinite(prior).all() or not model.networks_:
         raise ValueError("classes, their shares and networks do not fit together")
+    if not 1 <= network.side_px <= _LARGEST_PX or not np.isfinite([*network.mean, *network.std]).all():
+        raise ValueError(f"pictures of {network.side_px} px")
+    if network.name.partition(".")[0] not in require_timm().list_models():  # a scheme could name a place to load from
+        raise ValueError(f"timm has no network {network.name!r}")
     if not all(np.isfinite(temperature) and temperature > 0 for temperature in model.temperatures_):
         raise ValueError("a temperature is not above 0")
     for fold in range(len(model.networks_)):

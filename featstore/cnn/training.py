@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -135,7 +136,7 @@ class _Training:
         self.best: dict[str, Any] = {}
         self.best_epoch, self.done, self.micro = 0, False, settings.batch_size
         self.notes: list[str] = []
-        self.config = {**as_config(settings), "classes": n_classes, "images": self._digest()}
+        self.config = {**as_config(settings), "precision": precision, "classes": n_classes, "images": self._digest()}
         self._written, self._writing = time.monotonic(), 0.0
         self._resume()
 
@@ -159,17 +160,26 @@ class _Training:
         settings, started = self.settings, time.perf_counter()
         freeze_body(self.module, number <= settings.frozen_epochs)
         batches = batches_of(self.training.codes, settings.batch_size, settings.sampling, settings.seed, number)
-        drawn, losses = draw(settings.seed, self.training.digests, number), []
+        losses: list[Any] = []
+        seen = Counter[int]()
         for step, batch in enumerate(batches):
             set_rate(self.optimiser, settings.lr * self._share(number, step, len(batches)))
-            losses.append(self._step(batch, drawn[batch], key_of("step", settings.seed, number, step)))
+            drawn = draw(settings.seed, [self._showing(image, seen) for image in batch.tolist()], number)
+            losses.append(self._step(batch, drawn, key_of("step", settings.seed, number, step)))
             if step:  # looked at one step late: the device computes meanwhile
                 self._require_finite(losses, step - 1, number, len(batches))
         self._require_finite(losses, len(batches) - 1, number, len(batches))
-        loss = sum(float(loss) * len(batch) for loss, batch in zip(losses, batches, strict=True)) / len(drawn)
+        loss = sum(float(loss) * len(batch) for loss, batch in zip(losses, batches, strict=True)) / len(
+            self.training.codes
+        )
         validation_loss = math.nan if self.validation is None else self._validate(self.validation)
         rate = settings.lr * self._share(number, len(batches) - 1, len(batches))
         return Epoch(number, loss, validation_loss, rate, time.perf_counter() - started)
+
+    def _showing(self, image: int, seen: Counter[int]) -> str:
+        """Name an image's content, and how often it was shown in this epoch: no two showings look alike."""
+        seen[image] += 1
+        return f"{self.training.digests[image]} {seen[image]}"
 
     def _share(self, epoch: int, step: int, steps: int) -> float:
         return rate_at(self.settings, (epoch - 1) * steps + step, steps)
@@ -182,11 +192,15 @@ class _Training:
         """Take one step and return its loss, which the device may still be computing; in parts if memory is short."""
         while True:
             try:
-                return self._attempt(batch, drawn, key)
+                loss = self._attempt(batch, drawn, key)
+                break
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(error)
+                self._halve(len(batch), error)
+        self.scaler.step(self.optimiser)  # not tried twice: half a step can't be taken back
+        self.scaler.update()
+        return loss
 
     def _attempt(self, batch: NDArray[np.intp], drawn: NDArray[np.float64], key: int) -> Any:
         torch, settings = self.torch, self.settings
@@ -205,8 +219,6 @@ class _Training:
             share = loss * (len(some) / len(batch))
             self.scaler.scale(share).backward()
             total += share.detach()
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
         return total
 
     def _autocast(self) -> Any:
@@ -214,12 +226,12 @@ class _Training:
             return nullcontext()
         return self.torch.autocast(self.device.partition(":")[0], getattr(self.torch, self.precision))
 
-    def _halve(self, error: Exception) -> None:
-        before = self.micro
-        self.micro = min(before, len(self.training.codes)) // 2
+    def _halve(self, n_images: int, error: Exception) -> None:
+        before = min(self.micro, n_images)
+        self.micro = before // 2
         if self.micro < 2:
             raise TrainingError(
-                f"not enough memory on {self.device} for {self.settings.network.name}, even for two pictures of "
+                f"not enough memory on {self.device} for {self.settings.network.name}, even for {before} pictures of "
                 f"{self.settings.network.side_px} px at a time",
                 remedy="Use smaller pictures (--image-size), or another device.",
             ) from error
@@ -253,7 +265,7 @@ class _Training:
             f"the loss is not finite at epoch {epoch}, step {step + 1} of {steps}, at a learning rate of {rate:.2g}; "
             f"{kept}",
             expected="a finite loss",
-            remedy=_REMEDY,
+            remedy=_REMEDY + (f" Delete {self.path} first, or use another folder." if self.path else ""),
         )
 
     def _digest(self) -> str:

@@ -176,7 +176,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert f"Finished epochs are in {folder}. Run the same command again to go on." in err
+    assert f"The last checkpoint is in {folder}. Run the same command again to go on." in err
     assert "Traceback" not in err
     assert not model.exists()
 

@@ -9,7 +9,11 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from featstore.cnn import comparison, presets
+from featstore.cnn import choose_images, comparison, presets
+from featstore.dataset import find_dataset
+from featstore.errors import DataError
+from featstore.store import open_store
+from featstore_cli import reproduce
 from featstore_cli.app import app
 
 
@@ -77,18 +81,18 @@ def test_five_rows_and_the_repeats(data, tmp_path, small):
 
 def test_stopped_and_run_again(data, tmp_path, small, monkeypatch):
     out = tmp_path / "out"
-    bare = comparison.Comparison._heads
+    bare = comparison.Reproduction._heads
 
     def stop(self, system, repeats):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison.Comparison, "_heads", stop)
+    monkeypatch.setattr(comparison.Reproduction, "_heads", stop)
     result = run(data, *QUICK, "--out", out)
     assert result.exit_code == 130
-    assert f"Finished rows and networks are in {out}" in result.stderr
+    assert f"Finished rows, and the last checkpoints, are in {out}" in result.stderr
     assert len(list((out / "rows").iterdir())) == 3
-    monkeypatch.setattr(comparison.Comparison, "_heads", bare)
-    monkeypatch.setattr(comparison.Comparison, "_network", stop)
+    monkeypatch.setattr(comparison.Reproduction, "_heads", bare)
+    monkeypatch.setattr(comparison.Reproduction, "_network", stop)
     result = run(data, *QUICK, "--out", out)
     assert result.exit_code == 0, result.stderr
     content = json.loads((out / "reproduction.json").read_text())
@@ -100,6 +104,7 @@ def test_stopped_and_run_again(data, tmp_path, small, monkeypatch):
     [
         (("--network-weights", "timm"), 2, "--network-weights"),
         (("--test-labels", "nowhere.csv"), 1, "nowhere.csv"),
+        (("--store", "x.store", "--encoder", "stain-texture"), 2, "--encoder"),
         (("--store", "nowhere.store"), 1, "nowhere.store"),
         (("--folds", "12"), 1, "expected at least 12"),
     ],
@@ -137,3 +142,74 @@ def test_without_quick_weights_are_needed(data, tmp_path, monkeypatch):
     result = run(data, *how, "--network-weights", tmp_path)
     assert result.exit_code == 1
     assert f"{tmp_path / 'm1'} is no folder" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def extracted(data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "s.store"
+    how = ("--encoder", "stain-texture", "--repeats", "1", "--store", str(path))
+    assert CliRunner().invoke(app, ["extract", str(data), *how]).exit_code == 0
+    return path
+
+
+def reproduction(data, store, folder, labels=None, **protocol):
+    dataset = find_dataset(data)
+    settings = comparison.Protocol(repeats=(0, 1), networks={"from_scratch": True}, **protocol)
+    unusable = choose_images(dataset).unusable
+    return comparison.Reproduction(open_store(store), dataset.records, unusable, settings, folder, labels or {})
+
+
+def test_a_row_is_of_what_it_was_made_of(data, extracted, tmp_path, small):
+    key = reproduction(data, extracted, tmp_path)._key
+    same = reproduction(data, extracted, tmp_path / "elsewhere", n_jobs=2)._key
+    assert same("m1", 1) == key("m1", 1)
+    assert same("m5", 1) == key("m5", 1)
+    assert len({key(system, 1) for system in comparison.SYSTEMS} | {key("m5", 0)}) == 6
+    for other in (
+        reproduction(data, extracted, tmp_path, seed=1),
+        reproduction(data, extracted, tmp_path, outer_folds=4),
+        reproduction(data, extracted, tmp_path, {"test_data/img_0000.png": "A"}),
+    ):
+        assert other._key("m1", 1) != key("m1", 1)
+        assert other._key("m5", 1) != key("m5", 1)
+    inner = reproduction(data, extracted, tmp_path, inner_folds=3)._key
+    assert inner("m1", 1) == key("m1", 1)
+    assert inner("m5", 1) != key("m5", 1)
+
+
+def test_images_that_changed_since_extraction_are_refused(data, extracted, tmp_path, small):
+    changed = tmp_path / "data"
+    shutil.copytree(data, changed)
+    shutil.copy(changed / "train_data" / "mask_0003.png", changed / "train_data" / "mask_0002.png")
+    with pytest.raises(DataError, match=r"1 images or their masks changed .*img_0002\.png"):
+        reproduction(changed, extracted, tmp_path)
+
+
+def test_all_systems_have_the_same_outer_folds(data, extracted, tmp_path, small, monkeypatch):
+    seen = []
+
+    def look(candidates, **how):
+        (candidate,) = candidates
+        seen.append((how, candidate.y.tolist(), candidate.groups.tolist()))
+        names = candidate.X.images.tolist() if hasattr(candidate.X, "images") else [r.image for r in candidate.X]
+        assert names == sorted(names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "cross_validate_nested", look)
+    work = reproduction(data, extracted, tmp_path, inner_folds=3)
+    for system in comparison.SYSTEMS:
+        with pytest.raises(KeyboardInterrupt):
+            work._row(system, 1)
+    assert len(seen) == 5
+    assert all(each == seen[0] for each in seen)
+
+
+def test_test_labels_in_another_spelling(data, tmp_path, extracted, capsys):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("sample_index,label\nimg_0000.png,a\nimg_0002.png, B \nimg_9999.png,A\n")
+    found = reproduce._test_labels(labels, find_dataset(data), open_store(extracted))
+    assert found == {"test_data/img_0000.png": "A", "test_data/img_0002.png": "B"}
+    assert "img_9999.png" in capsys.readouterr().err
+    labels.write_text("sample_index,label\nimg_0000.png,Z\n")
+    assert set(reproduce._test_labels(labels, find_dataset(data), open_store(extracted)).values()) == {"Z"}
+    assert "no training image" in capsys.readouterr().err

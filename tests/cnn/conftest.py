@@ -75,7 +75,7 @@ def make() -> Callable[..., ImageClassifier]:
 
 @pytest.fixture(scope="session")
 def fitted(make, records, labels) -> ImageClassifier:
-    return make(n_splits=2, max_epochs=12, calibrate=True).fit(records, labels)
+    return make(n_splits=2, max_epochs=20, patience=20, calibrate=True).fit(records, labels)
 
 
 @pytest.fixture(scope="session")

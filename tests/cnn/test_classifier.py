@@ -10,8 +10,8 @@ from joblib import parallel_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 
-from featstore.cnn import ImageClassifier, load_networks, m1, m2, m3, save_networks
-from featstore.cnn.folds import groups_of
+from featstore.cnn import ImageClassifier, image_groups, load_networks, m1, m2, m3, save_networks
+from featstore.cnn.folds import choose_precision, groups_together
 from featstore.cnn.pictures import load_pictures
 from featstore.errors import DataError, ImageError, LabelError, ModelFormatError, SettingError
 from featstore.evaluate import evaluate
@@ -60,18 +60,20 @@ def test_side_by_side_is_the_same(make, records, labels):
     assert [(p.fold, p.folds, p.epoch) for p in told] == [(1, 2, 2), (2, 2, 2)]
 
 
-def test_scikit_learn_takes_it(make, records, labels):
+def test_scikit_learn_takes_it(make, records, labels, tmp_path):
     model = make(max_epochs=1, validation_fraction=0.3)
     assert is_classifier(model)
     assert clone(model).get_params() == model.get_params()
     scores = cross_val_score(model, records, labels, cv=StratifiedKFold(2))
     assert scores.shape == (2,)
-    search = GridSearchCV(model, {"augmentation": ["none", "strong"]}, cv=2).fit(records, labels)
-    assert search.best_params_["augmentation"] in {"none", "strong"}
+    search = GridSearchCV(model, {"lr": [0.0, 1e-2], "max_epochs": np.array([4])}, cv=2).fit(records, labels)
+    assert search.best_params_["lr"] == 1e-2
+    save_networks(search.best_estimator_, tmp_path / "x.model")  # with a number of NumPy's among its parameters
 
 
 def test_nested_evaluation_takes_it(make, records, labels):
-    found = evaluate(make(max_epochs=1, validation_fraction=0.3), records, labels, n_splits=2)
+    model = make(max_epochs=1, validation_fraction=0.3)
+    found = evaluate(model, records, labels, image_groups(records), n_splits=2)
     assert found.probabilities.shape == (1, 30, 3)
     assert np.isfinite(found.selection_macro_f1).all()
 
@@ -90,15 +92,29 @@ def test_contaminated_images_are_left_out_of_training_and_still_predicted(make, 
 def test_twins_and_groups_stay_together(records):
     twin = replace(records[4], image="twin", mask_path=records[7].mask_path)
     grouped = [replace(records[0], group="p"), replace(records[2], group="p"), records[4], twin, records[7], records[9]]
-    found = groups_of(load_pictures(grouped, 32), None)
+    found = groups_together(load_pictures(grouped, 32))
     assert found[0] == found[1]
     assert found[2] == found[3] == found[4]
     assert len(set(found)) == 3
-    given = groups_of(load_pictures(grouped, 32), [1, 2, 3, 4, 5, 6])
-    assert given[2] == given[3] == given[4]
-    assert given[0] != given[1]
+    assert image_groups(grouped).tolist() == found.tolist()
+    given = groups_together(load_pictures(grouped, 32), [1, 2, 3, 4, 5, 5])
+    assert given[0] == given[1]
+    assert given[2] == given[3] == given[4] == given[5]
     with pytest.raises(LabelError, match="5 groups for 6 images"):
-        groups_of(load_pictures(grouped, 32), [1, 2, 3, 4, 5])
+        groups_together(load_pictures(grouped, 32), [1, 2, 3, 4, 5])
+
+
+def test_groups_of_the_rows_hold_inside_of_folds_that_know_none(make, records, labels):
+    pairs = [replace(record, group=f"patient {place % 15}") for place, record in enumerate(records)]
+    model = make(n_splits=3, max_epochs=1).fit(pairs, labels, groups=np.arange(30))
+    assert (model.folds_[:15] == model.folds_[15:]).all()
+
+
+def test_float16_is_refused_where_it_can_not_be_trained_in():
+    assert choose_precision("auto", "cpu") == "float32"
+    assert choose_precision("auto", "mps") == "float32"
+    with pytest.raises(SettingError, match="Apple silicon"):
+        choose_precision("float16", "mps")
 
 
 def test_images_smaller_than_the_network_are_noted(make, records, labels):
@@ -119,6 +135,7 @@ def test_images_smaller_than_the_network_are_noted(make, records, labels):
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"precision": "int8"}, "precision is 'int8'"),
         ({"max_epochs": 2.5}, "max_epochs is 2.5"),
+        ({"checkpoints": "somewhere", "random_state": None}, "random_state None"),
     ],
 )
 def test_settings_that_can_not_be(make, records, labels, settings, said):
@@ -137,6 +154,8 @@ def test_labels_that_can_not_be(make, records, labels):
         make(n_splits=3).fit(records, ["rare", *labels[1:]])
     with pytest.raises(DataError, match="no images"):
         make().fit([], [])
+    with pytest.raises(DataError, match="one path"):
+        load_pictures("a.png", 32)
 
 
 def test_a_damaged_image_is_named(make, fitted, data, records, labels):
@@ -187,6 +206,7 @@ def test_files_that_are_no_model(fitted, tmp_path):
             load_networks(path)
     for said, other in (
         (b"test_efficientnet.r160", b"test_efficientnot.r160"),
+        (b'\\"side_px\\": 32', b'\\"side_px\\": -1'),
         (b'\\"classes\\": [\\"e', b'\\"klasses\\": [\\"e'),
     ):
         assert said in whole

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featstore.cnn.pictures import frame, load_pictures, read_picture
+from featstore.cnn.pictures import frame, load_pictures, read_picture, record_of
 from featstore.dataset import find_dataset
 from featstore.errors import DataError, ImageError
 
@@ -83,6 +83,9 @@ def test_contaminated_tissue_is_told(data):
 
 
 def test_a_damaged_image_is_named(data):
+    with pytest.raises(ImageError) as caught:
+        read_picture(replace(record_of(data / "train_data" / "img_0000.png"), mask_path=data / "none.png"), 32)
+    assert caught.value.reason == "mask_unreadable"
     with pytest.raises(ImageError, match=r"img_0031\.png"):
         load_pictures([data / "train_data" / "img_0031.png"], 32)
 

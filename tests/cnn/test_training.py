@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from featstore.cnn import predicting
 from featstore.cnn import training as module
+from featstore.cnn.augment import draw
 from featstore.cnn.checkpoints import FORMAT, read_tensors, write_tensors
 from featstore.cnn.folds import Place
 from featstore.cnn.networks import find_network
@@ -33,7 +35,7 @@ def parts(records, labels):
 def settings(make):
     model = make(schedule="cosine", warmup_epochs=1, sampling="balanced", augmentation="strong", dropout=0.3)
     model.network_ = find_network(model.network, from_scratch=True, side_px=32)
-    return model._settings(5)
+    return replace(model._settings(), seed=5)
 
 
 def train(settings, parts, **more):
@@ -121,6 +123,8 @@ def test_a_checkpoint_of_another_configuration_is_named_and_refused(settings, pa
     fewer = Part(parts[0].pixels[1:], parts[0].digests[1:], parts[0].codes[1:])
     with pytest.raises(SettingError, match="images"):
         train(settings, (fewer, parts[1]), checkpoint=path)
+    with pytest.raises(SettingError, match="precision: 'float32' there, 'bfloat16' now"):
+        train_network(settings, *parts, 3, device="cpu", precision="bfloat16", checkpoint=path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ModelFormatError, match=r"x\.safetensors"):
         train(settings, parts, checkpoint=path)
@@ -185,9 +189,52 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(settings, parts, monkey
     assert parted.history[0].loss == pytest.approx(whole.history[0].loss, abs=2e-3)
 
 
+def test_memory_for_two_is_tried_before_giving_up(settings, parts, monkeypatch):
+    be_short(monkeypatch, 2)
+    done = train(replace(settings, batch_size=4, max_epochs=1), parts)
+    assert done.notes[0].startswith("memory was short for 4 pictures at a time: gradients of 2")
+
+
+def test_short_memory_in_validation_changes_nothing(settings, parts, monkeypatch):
+    whole = train(settings, parts)
+    bare = predicting.input_of
+
+    def short(settings, pixels, device):
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return bare(settings, pixels, device)
+
+    monkeypatch.setattr(predicting, "input_of", short)
+    done = train(settings, parts)
+    assert done.notes == []
+    assert [e.validation_loss for e in done.history] == pytest.approx([e.validation_loss for e in whole.history])
+    monkeypatch.setattr(predicting, "input_of", lambda *_: be_out_of_memory())
+    with pytest.raises(torch.OutOfMemoryError):
+        train(settings, parts)
+
+
+def be_out_of_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_an_image_shown_twice_in_an_epoch_looks_different(settings, parts, monkeypatch):
+    shown = []
+
+    def look(seed, digests, epoch):
+        shown.extend(digests)
+        return draw(seed, digests, epoch)
+
+    monkeypatch.setattr(module, "draw", look)
+    codes = np.array([0] * 3 + [1] * 9)
+    few = Part(parts[0].pixels[:12], parts[0].digests[:12], codes)
+    train(replace(settings, sampling="balanced", max_epochs=1), (few, parts[1]))
+    assert len(shown) == len(set(shown)) == 12
+    assert len({name.partition(" ")[0] for name in shown}) < 12
+
+
 def test_memory_for_not_even_two(settings, parts, monkeypatch):
     be_short(monkeypatch, 1)
-    with pytest.raises(TrainingError, match="even for two pictures of 32 px"):
+    with pytest.raises(TrainingError, match="even for 2 pictures of 32 px"):
         train(settings, parts)
 
 
