@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featstore.crops.blobs import Blob, Blobs, Box
 from featstore.recipe import Colour, CropSettings
 
-__all__ = ["cut_crop", "fill_colour", "grow_box"]
+__all__ = ["cut_crop", "fill_colour", "grow_box", "square_around"]
 
 
 def fill_colour(fill: Colour) -> NDArray[np.uint8]:
@@ -70,14 +70,20 @@ def cut_crop(image: NDArray[np.uint8], blobs: Blobs, blob: Blob, settings: CropS
     """
     height_px, width_px = blobs.tissue.shape
     x0, y0, x1, y1 = grow_box(blob.box, settings.margin, width_px, height_px)
-    side = max(x1 - x0, y1 - y0)
-    left, top = (side - (x1 - x0)) // 2, (side - (y1 - y0)) // 2
+    side, left, top = square_around((x0, y0, x1, y1))
     crop = np.empty((side, side, 3), dtype=np.uint8)
     crop[0] = fill_colour(settings.fill)
     crop[1:] = crop[0]  # by whole rows, which is fifty times as fast as by pixels
     window = crop[top : top + y1 - y0, left : left + x1 - x0]
     cv2.copyTo(image[y0:y1, x0:x1], blobs.tissue[y0:y1, x0:x1].view(np.uint8), window)
     return crop
+
+
+def square_around(box: Box) -> tuple[int, int, int]:
+    """Tell the side of the square in whose middle a box lies, and how far from its left and top edge."""
+    x0, y0, x1, y1 = box
+    side = max(x1 - x0, y1 - y0)
+    return side, (side - (x1 - x0)) // 2, (side - (y1 - y0)) // 2
 
 
 def _round(value: float) -> int:

@@ -13,7 +13,7 @@ from featstore.encoders.quiet import quietly
 from featstore.encoders.running import Library
 from featstore.errors import EncoderError
 
-__all__ = ["TRANSFORMERS", "check_tokens", "last_hidden_state", "load_model", "read_config"]
+__all__ = ["TRANSFORMERS", "check_tokens", "last_hidden_state", "load_model", "read_config", "run_model"]
 
 _CLS_NAMES = ("cls_token", "class_token", "class_embedding")
 
@@ -66,18 +66,25 @@ def load_model(name: str, folder: Path) -> Any:
 
 
 def last_hidden_state(model: Any, pixels: Any) -> Any:
-    """Run the model without gradients: (n, 3, size, size) to (n, tokens, dim).
+    """Run the model without gradients: (n, 3, size, size) to (n, tokens, dim)."""
+    torch = require("torch")
+    with torch.inference_mode():
+        return run_model(model, pixels)
+
+
+def run_model(model: Any, pixels: Any, *, attentions: bool = False) -> Any:
+    """Run the model in whatever mode torch is in: (n, 3, size, size) to (n, tokens, dim).
 
     Models that can only interpolate their position embeddings when told to are told so at another than their own size.
+    With ``attentions`` it returns those of each block instead, (n, heads, tokens, tokens), as far as the model tells.
     """
-    torch = require("torch")
-    extra = {}
+    extra: dict[str, bool] = {"output_attentions": True} if attentions else {}
     own = getattr(model.config, "image_size", None)
     if own not in (pixels.shape[-1], list(pixels.shape[-2:]), tuple(pixels.shape[-2:])):
         wanted = "interpolate_pos_encoding"
-        extra = {wanted: True} if wanted in inspect.signature(model.forward).parameters else {}
-    with torch.inference_mode():
-        return model(pixel_values=pixels, **extra).last_hidden_state
+        extra |= {wanted: True} if wanted in inspect.signature(model.forward).parameters else {}
+    done = model(pixel_values=pixels, **extra)
+    return done.attentions if attentions else done.last_hidden_state
 
 
 def check_tokens(name: str, model: Any, pixels: Any) -> int:

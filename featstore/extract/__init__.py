@@ -3,7 +3,7 @@
 from featstore.extract.engines import on_dask, on_devices, on_this_machine
 from featstore.extract.estimate import Estimate, estimate
 from featstore.extract.plan import ExtractionPlan, ImageJob, Repeats, Shard, plan_extraction
-from featstore.extract.reembed import reembed
+from featstore.extract.reembed import reembed, require_encoder
 from featstore.extract.result import Extraction, Progress
 from featstore.extract.run import extract
 from featstore.extract.sink import EmbeddingSink
@@ -29,4 +29,5 @@ __all__ = [
     "on_this_machine",
     "plan_extraction",
     "reembed",
+    "require_encoder",
 ]

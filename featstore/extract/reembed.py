@@ -16,7 +16,7 @@ from featstore.extract.loader import Loaded, Loader
 from featstore.extract.plan import ImageJob
 from featstore.recipe import EncoderSettings, Recipe, differences
 
-__all__ = ["reembed"]
+__all__ = ["reembed", "require_encoder"]
 
 Key = tuple[str, int, int]
 
@@ -62,7 +62,7 @@ def reembed(
         to a key.
     """
     settings, wanted = Recipe.from_dict(recipe), list(keys)
-    _require_encoder(encoder.settings, settings.encoder)
+    require_encoder(encoder.settings, settings.encoder)
     by_image: dict[str, set[tuple[int, int]]] = {}
     for image, blob, repeat in wanted:
         by_image.setdefault(str(image), set()).add((int(blob), int(repeat)))
@@ -129,8 +129,14 @@ def _what_changed(record: ImageRecord | None, identity: tuple[str, str]) -> str:
     return "" if mask == identity[1] else "the mask has changed"
 
 
-def _require_encoder(ours: EncoderSettings, wanted: EncoderSettings) -> None:
-    """Compare the settings; where there are weights their digest tells which, not the name of the revision."""
+def require_encoder(ours: EncoderSettings, wanted: EncoderSettings) -> None:
+    """Compare the settings; where there are weights their digest tells which, not the name of the revision.
+
+    Raises
+    ------
+    RecipeMismatchError
+        If they differ; the message names the fields.
+    """
     fields = differences(asdict(ours), asdict(wanted))
     if ours.weights_digest != "none":
         fields = [row for row in fields if row[0] != "revision"]

@@ -1,0 +1,218 @@
+"""``featstore explain``: which blob moved the decision, and where in it, drawn on the image."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featstore_cli.options import VersionOption, check_folder
+from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines
+from featstore_cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from featstore.explain import StoreExplainer
+
+__all__ = ["EXAMPLES", "explain"]
+
+EXAMPLES = """\b
+Examples:
+  featstore explain data/test_data/img_0000.png
+  featstore explain ensemble.model data/test_data/img_*.png --out explanations
+  featstore explain field.tif --mask field_mask.png --label "Luminal A"
+  featstore explain m5.model img_0000.png --compare m4.model
+  featstore explain phikon.model img_0000.png --store phikon.store --weights phikon-v2/"""
+
+_MODEL = Path("ensemble.model")
+
+
+class Views(StrEnum):
+    """Heatmaps that the command draws."""
+
+    grad_cam = "grad-cam"
+    rollout = "rollout"
+    both = "both"
+
+
+def _interrupted(out: Path, **_: Any) -> str:
+    return f"Pictures that are finished are in {out}. Run the same command again for the others."
+
+
+@plain_errors(_interrupted)
+def explain(
+    arguments: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[MODEL] IMAGE...", help="A file that fit wrote (ensemble.model by default), and images."
+        ),
+    ],
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Mask of the image.", show_default="mask_X.png beside img_X.png, else tissue on the image"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, a PNG an image.")] = Path("explanations"),
+    label: Annotated[str | None, typer.Option(help="Class to explain.", show_default="the predicted one")] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="MODEL", help="A second model, side by side.")] = None,
+    views: Annotated[
+        Views | None,
+        typer.Option("--view", help="Heatmap: grad-cam, rollout, or both.", show_default="both; grad-cam to compare"),
+    ] = None,
+    store: Annotated[Path, typer.Option(help="Store that the model was fitted on: its recipe makes the crops.")] = Path(
+        "embeddings.store"
+    ),
+    store_version: VersionOption = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Name of the encoder.", show_default="that of the store's recipe")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder with the encoder's weights (safetensors).")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    compare_store: Annotated[
+        Path | None, typer.Option(help="Store of the second model.", show_default="that of --store")
+    ] = None,
+    compare_weights: Annotated[
+        Path | None, typer.Option(help="Encoder's weights of the second model.", show_default="those of --weights")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw why a model gives an image its class: a contribution for each blob, and a heatmap on the whole image.
+
+    A blob's contribution is exact: the class's log-odds with all blobs, less those without this one. Heatmaps are
+    Grad-CAM through the frozen encoder and the MLP heads of all folds, and attention rollout; an encoder without
+    tokens (stain-texture) has none. Images need not be in the store.
+    """
+    from featstore.errors import FeatstoreError
+
+    started = time.perf_counter()
+    model, images = _model_and_images(arguments)
+    if mask is not None and len(images) > 1:
+        raise typer.BadParameter(f"one mask for {len(images)} images", param_hint="--mask")
+    pictures = _pictures(images)
+    check_folder("--out", out, pictures.values(), [model, compare, mask, store, compare_store, weights, *images])
+    explainers = [_load(model, store, store_version, encoder, weights, device)]
+    if compare is not None:
+        same = compare_store is None
+        explainers.append(
+            _load(
+                compare,
+                compare_store or store,
+                store_version if same else None,
+                encoder if same else None,
+                compare_weights or (weights if same else None),
+                device,
+            )
+        )
+    shown = ["grad-cam", "rollout"] if views is Views.both or (views is None and compare is None) else ["grad-cam"]
+    shown = ["rollout"] if views is Views.rollout else shown
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with progress_bar("explain") as move:
+        for number, image in enumerate(images):
+            try:
+                said = _explain(explainers, image, mask, label, shown, out / pictures[image])
+                done.append({"image": str(image), "picture": str(out / pictures[image]), "systems": said})
+            except FeatstoreError as error:
+                failed.append({"image": str(image), "reason": str(error)})
+            move(number + 1, len(images), "images")
+    seconds = round(time.perf_counter() - started, 3)
+    for row in failed:
+        note(f"Error: {row['reason']}")
+    if as_json:
+        print_json({"images": done, "failed": failed, "out": str(out), "seconds": seconds})
+    else:
+        print_lines(_lines(done, seconds))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _model_and_images(arguments: Sequence[Path]) -> tuple[Path, list[Path]]:
+    """Tell the model from the images: it is first, if that is not an image by its name."""
+    from featstore.dataset.files import is_image_name
+
+    named = not is_image_name(arguments[0].name)
+    images = list(arguments[1:] if named else arguments)
+    if not images:
+        raise typer.BadParameter(f"{arguments[0]} is no image by its name, and none follows", param_hint="IMAGE")
+    return (arguments[0] if named else _MODEL), images
+
+
+def _pictures(images: Sequence[Path]) -> dict[Path, str]:
+    """Name a picture for each image: like it, and its folder as well where two images are called the same."""
+    if len({image.resolve() for image in images}) < len(images):
+        raise typer.BadParameter("an image is named twice", param_hint="IMAGE")
+    count = Counter(image.stem for image in images)
+    names = {
+        image: f"{image.stem if count[image.stem] == 1 else f'{image.absolute().parent.name}-{image.name}'}.png"
+        for image in images
+    }
+    if len(set(names.values())) < len(names):
+        raise typer.BadParameter("images of the same name in folders of the same name", param_hint="IMAGE")
+    return names
+
+
+def _load(
+    model: Path, store: Path, version: int | None, encoder: str | None, weights: Path | None, device: str
+) -> StoreExplainer:
+    """Open a model with its store; the encoder, which costs most, last."""
+    from featstore.encoders import load_encoder
+    from featstore.explain import StoreExplainer
+    from featstore.explain.store_models import require_same_recipe
+    from featstore.recipe import Recipe
+    from featstore.store import open_store
+    from featstore.toolkit import load_model
+
+    fitted, opened = load_model(model), open_store(store, version=version)
+    require_same_recipe(fitted, opened)
+    wanted = Recipe.from_dict(opened.recipe).encoder
+    revision = wanted.revision or None if weights is None and encoder in (None, wanted.name) else None
+    # Gradients want all digits, whatever the device.
+    loaded = load_encoder(
+        encoder or wanted.name, weights=weights, revision=revision, device=device, precision="float32"
+    )
+    return StoreExplainer(fitted, opened, loaded, model.stem)
+
+
+def _explain(
+    explainers: Sequence[StoreExplainer],
+    image: Path,
+    mask: Path | None,
+    label: str | None,
+    views: Sequence[Any],
+    picture: Path,
+) -> list[dict[str, Any]]:
+    """Explain one image by each model, draw all of it, and return the numbers."""
+    from featstore.explain import draw_explanations, open_picture
+    from featstore.store.disk.files import make_folder
+
+    opened = open_picture(image, mask)
+    said = [each for explainer in explainers for each in explainer.explain(opened, label, views)]
+    make_folder(picture.parent)
+    draw_explanations(opened.pixels, said, picture, title=image.name)
+    return [each.to_dict() for each in said]
+
+
+def _lines(done: Sequence[dict[str, Any]], seconds: float) -> Iterator[str]:
+    for row in done:
+        yield f"{row['picture']}: {row['image']}"
+        told: set[str] = set()
+        for system in row["systems"]:
+            how = f", {system['method']}" if system["method"] else ""
+            hottest = system["maximum"]
+            at = f", hottest at x {hottest['x']}, y {hottest['y']}" if hottest else ""
+            yield f"  {system['system']}{how}: {system['label']}, probability {system['probability']:.3f}{at}"
+            if system["system"] not in told:
+                yield from _blob_lines(system)
+            told.add(system["system"])
+    yield f"{counted(len(done), 'image')} explained in {seconds:.1f} s"
+
+
+def _blob_lines(system: dict[str, Any]) -> Iterator[str]:
+    for blob in system["blobs"]:
+        where = "x {} to {}, y {} to {}".format(*(blob["box"][index] for index in (0, 2, 1, 3)))
+        change = f"{blob['probability_without']:.3f} without it"
+        yield f"    blob {blob['blob']} ({blob['area_px']} px, {where}): {blob['contribution']:+.2f}, {change}"
+    yield from (f"    {text}" for text in system["notes"])

@@ -1,0 +1,102 @@
+"""Which blob moved the decision: the model's answer with and without each, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import DataError, ModelError
+from featstore.store import Bags
+
+__all__ = ["Contributions", "bags_of", "blob_contributions", "log_odds"]
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What a model says of an image with all its blobs, and without each of them.
+
+    Attributes
+    ----------
+    probabilities : ndarray of shape (n_classes,)
+        With all blobs.
+    without : ndarray of shape (n_blobs, n_classes)
+        Without each; for the only blob of an image the class prior, which is what is left.
+    """
+
+    probabilities: Probabilities
+    without: Probabilities
+
+    def of(self, position: int) -> Probabilities:
+        """Return each blob's contribution to a class, (n_blobs,): log-odds with it less log-odds without.
+
+        Adding the blob multiplied the odds of the class by ``exp`` of it. Contributions of several blobs don't add up
+        to that of all of them: each is measured beside all the others.
+        """
+        changes: Probabilities = log_odds(self.probabilities, position) - log_odds(self.without, position)
+        return changes
+
+
+def log_odds(probabilities: Probabilities, position: int) -> Probabilities:
+    """Return ``log(p / (1 - p))`` of one class from probabilities (..., n_classes): its logit.
+
+    ``1 - p`` is the sum of the other classes, which keeps its digits where p is nearly 1. Probabilities below 1e-300
+    count as that.
+    """
+    others = np.delete(probabilities, position, axis=-1).sum(axis=-1)
+    odds: Probabilities = np.log(np.maximum(probabilities[..., position], 1e-300)) - np.log(np.maximum(others, 1e-300))
+    return odds
+
+
+def blob_contributions(model: Any, embeddings: NDArray[np.float32], fingerprint: str = "") -> Contributions:
+    """Ask a model about an image with all its blobs and without each, in one go.
+
+    That needs no more than ``predict_proba``: any head will do. The probabilities are those of the ensemble, the mean
+    over its folds.
+
+    Parameters
+    ----------
+    model : FoldEnsemble
+    embeddings : ndarray of shape (n_blobs, dim), float32
+        Clean ones of one image.
+    fingerprint : str
+        Of the recipe that they were made by; the model refuses another than its own.
+
+    Raises
+    ------
+    ModelError
+        If the model has no class prior, which is what is left of an image without its only blob.
+    FingerprintMismatchError
+    """
+    if not hasattr(model, "class_prior_"):
+        raise ModelError(
+            f"a {type(model).__name__} has no class prior to compare an image's only blob with",
+            expected="a FoldEnsemble, such as featstore fit writes",
+        )
+    count = len(embeddings)
+    asked = [embeddings, *(np.delete(embeddings, blob, axis=0) for blob in range(count if count > 1 else 0))]
+    said = np.asarray(model.predict_proba(bags_of(asked, fingerprint)), dtype=np.float64)
+    without = said[1:] if count > 1 else np.asarray(model.class_prior_, dtype=np.float64)[None]
+    return Contributions(said[0], without)
+
+
+def bags_of(images: Sequence[NDArray[np.float32]], fingerprint: str = "") -> Bags:
+    """Return bags of images in their order, each given by the embeddings (n_blobs, dim) of its blobs.
+
+    Raises
+    ------
+    DataError
+        If an image has no blob.
+    """
+    counts = [len(embeddings) for embeddings in images]
+    if not all(counts):
+        raise DataError("an image without a blob", expected="one embedding or more")
+    names = np.repeat([f"{number:08d}" for number in range(len(counts))], counts)
+    blobs = np.concatenate([np.arange(count) for count in counts])
+    provenance = {"fingerprint": fingerprint} if fingerprint else None
+    return Bags.from_rows(np.concatenate(images), names, blobs, np.zeros_like(blobs), provenance=provenance)

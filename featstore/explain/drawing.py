@@ -1,0 +1,173 @@
+"""Pictures of explanations: one panel for each, side by side."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.errors import DataError
+from featstore.explain.explanation import BlobShare, Explanation
+from featstore.extras import require_extra
+from featstore.store.disk.files import write_atomically
+
+__all__ = ["draw_explanations"]
+
+_FOR, _AGAINST, _MIDDLE = "#0072b2", "#d55e00", "#f7f7f7"
+"""Blue and vermilion of Okabe and Ito, told apart by people who see colours differently."""
+
+_LONGEST_PX = 1200
+"""Larger images are shrunk before they are drawn."""
+
+_PANEL_IN, _HEAT, _OPAQUE, _NOTE_CHARS = 7.0, "viridis", 0.65, 88
+
+
+def draw_explanations(
+    pixels: NDArray[np.uint8], explanations: Sequence[Explanation], path: Path, title: str = ""
+) -> None:
+    """Draw an image as PNG, a panel for each explanation.
+
+    A panel names the system, the class and its probability. It shows the heatmap as far as there is one, each blob's
+    outline and contribution, blue for the class and orange against it, and a colour bar. The same explanations make the
+    same bytes.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width, 3), uint8, RGB
+    explanations : sequence of Explanation
+        Heatmaps and blobs in pixels of this image.
+    path : Path
+    title : str
+        Over all panels.
+
+    Raises
+    ------
+    DataError
+        If there is no explanation, or a heatmap is of another size than the image.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    _check(pixels, explanations)
+    require_extra("matplotlib", "explain", "pictures need")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(len(explanations), 2)
+    rows = math.ceil(len(explanations) / columns)
+    height, width = pixels.shape[:2]
+    tall = min(max(_PANEL_IN * height / width, 2.5), 1.6 * _PANEL_IN) + 1.2
+    figure = Figure(figsize=(_PANEL_IN * columns, tall * rows), layout="constrained")
+    if title:
+        figure.suptitle(_plain(title), fontsize=11)
+    scale = min(1.0, _LONGEST_PX / max(height, width))
+    for number, explanation in enumerate(explanations):
+        _draw_panel(figure.add_subplot(rows, columns, number + 1), pixels, explanation, scale)
+    picture = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(picture, format="png", dpi=110, metadata={"Software": None})
+    write_atomically(path, picture.getvalue())
+
+
+def _check(pixels: NDArray[np.uint8], explanations: Sequence[Explanation]) -> None:
+    if not explanations:
+        raise DataError("a picture without an explanation", expected="one or more")
+    for each in explanations:
+        if each.heatmap is not None and each.heatmap.shape != pixels.shape[:2]:
+            raise DataError(
+                f"a heatmap of shape {each.heatmap.shape} from {each.system}",
+                expected=f"{pixels.shape[:2]}, the image's",
+            )
+
+
+def _draw_panel(axes: Any, pixels: NDArray[np.uint8], explanation: Explanation, scale: float) -> None:
+    height, width = pixels.shape[:2]
+    extent = (0, width, height, 0)
+    axes.imshow(_smaller(pixels, scale), extent=extent, interpolation="bilinear")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    how = f" ({explanation.method})" if explanation.method else ""
+    says = f"{explanation.label}, probability {explanation.probability:.2f}"
+    axes.set_title(_plain(f"{explanation.system}{how}\n{says}"), fontsize=10)
+    if explanation.heatmap is not None:
+        _draw_heat(axes, _smaller(explanation.heatmap, scale), extent, explanation.method)
+    elif explanation.blobs:
+        _fill_blobs(axes, explanation.blobs, width, height)
+    for blob in explanation.blobs:
+        _draw_blob(axes, blob, width, height)
+    if explanation.notes:
+        said = "\n".join(line for note in explanation.notes for line in textwrap.wrap(note, _NOTE_CHARS))
+        axes.text(0.5, -0.015, _plain(said), transform=axes.transAxes, ha="center", va="top", fontsize=7.5)
+
+
+def _draw_heat(axes: Any, heat: NDArray[np.float32], extent: tuple[int, ...], method: str) -> None:
+    """Lay the heatmap over the image, the more opaque the hotter, and draw its colour bar."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap
+
+    colours = colormaps[_HEAT](np.linspace(0, 1, 256))
+    shares = heat / heat.max() if heat.any() else heat
+    layer = colours[np.rint(255 * shares).astype(int)]
+    layer[..., 3] = _OPAQUE * np.minimum(2 * shares, 1)
+    axes.imshow(layer, extent=extent, interpolation="bilinear")
+    bar = axes.figure.colorbar(ScalarMappable(cmap=ListedColormap(colours)), ax=axes, shrink=0.8, pad=0.02)
+    bar.set_label(f"{method}, share of its largest value", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def _fill_blobs(axes: Any, blobs: Sequence[BlobShare], width: int, height: int) -> None:
+    """Colour blobs by their contribution where there is nothing finer, and draw the colour bar of that."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    largest = max(abs(blob.contribution) for blob in blobs) or 1.0
+    colours = LinearSegmentedColormap.from_list("for and against", [_AGAINST, _MIDDLE, _FOR])
+    scale: Any = ScalarMappable(Normalize(-largest, largest), colours)
+    for blob in blobs:
+        for curve in blob.outline:
+            axes.fill(*_closed(curve).T, color=scale.to_rgba(blob.contribution), alpha=0.5, linewidth=0)
+    bar = axes.figure.colorbar(scale, ax=axes, shrink=0.8, pad=0.02)
+    bar.set_label("contribution to the class's log-odds", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def _draw_blob(axes: Any, blob: BlobShare, width: int, height: int) -> None:
+    colour = _FOR if blob.contribution >= 0 else _AGAINST
+    for curve in blob.outline:
+        axes.plot(*_closed(curve).T, color="white", linewidth=2.6)
+        axes.plot(*_closed(curve).T, color=colour, linewidth=1.4)
+    x0, y0, x1, _ = blob.box
+    below = y0 < height / 20
+    axes.text(
+        min(max((x0 + x1) / 2, width / 20), width * 19 / 20),
+        y0,
+        f"{blob.contribution:+.2f}",
+        ha="center",
+        va="top" if below else "bottom",
+        fontsize=8,
+        color="white",
+        bbox={"facecolor": colour, "edgecolor": "white", "linewidth": 0.6, "pad": 1.5},
+    )
+
+
+def _closed(curve: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return the curve with its first point again, through the middles of pixels."""
+    return np.concatenate([curve, curve[:1]]) + 0.5
+
+
+def _smaller(picture: Any, scale: float) -> Any:
+    if scale >= 1:
+        return picture
+    height, width = picture.shape[:2]
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")  # which would begin a formula

@@ -1,0 +1,223 @@
+"""Explanations of models that were fitted on a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.crops import Blobs, cut_crop, find_blobs
+from featstore.encoders import Encoder
+from featstore.encoders.huggingface import HuggingFaceEncoder
+from featstore.errors import FingerprintMismatchError, ModelError, SettingError
+from featstore.explain.contributions import Contributions, bags_of, blob_contributions
+from featstore.explain.explanation import BlobShare, Explanation
+from featstore.explain.heads import mlp_heads, score_and_gradient
+from featstore.explain.picture import Picture
+from featstore.explain.places import lay_over, outline_of
+from featstore.explain.tokens import attention_rollout, token_grad_cam
+from featstore.extract import require_encoder
+from featstore.recipe import Recipe
+from featstore.store import Store
+
+__all__ = ["Seen", "StoreExplainer", "View", "require_same_recipe"]
+
+View = Literal["grad-cam", "rollout"]
+
+_METHODS = {"grad-cam": "Grad-CAM at the tokens", "rollout": "attention rollout"}
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What an encoder sees of an image.
+
+    Attributes
+    ----------
+    blobs : Blobs
+    prepared : ndarray of shape (n_blobs, size, size, 3), uint8, or list of ndarray
+        The clean crops as the encoder takes them.
+    embeddings : ndarray of shape (n_blobs, dim), float32
+    """
+
+    blobs: Blobs
+    prepared: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    embeddings: NDArray[np.float32]
+
+
+class StoreExplainer:
+    """Explains what a model that was fitted on a store says of images, whether or not these are in the store.
+
+    Parameters
+    ----------
+    model : FoldEnsemble
+    store : Store
+        Whose recipe the model was fitted by: blobs, crops and embeddings are made by it.
+    encoder : Encoder
+        The recipe's own; loaded in float32, since gradients need the digits.
+    name : str
+        What people call the model.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If the model was fitted on embeddings of another recipe.
+    RecipeMismatchError
+        If the encoder, its weights for instance, is another than the recipe's.
+    ModelError
+        If the model was fitted on several encoders, or is no ensemble.
+    SettingError
+        If the recipe is not that of an extraction.
+    """
+
+    def __init__(self, model: Any, store: Store, encoder: Encoder, name: str = "model") -> None:
+        require_same_recipe(model, store)
+        self.recipe = Recipe.from_dict(store.recipe)
+        require_encoder(encoder.settings, self.recipe.encoder)
+        self.model, self.store, self.encoder, self.name = model, store, encoder, name
+        self.classes = [str(each) for each in model.classes_]
+
+    def explain(
+        self, picture: Picture, label: str | None = None, views: Sequence[View] = ("grad-cam",)
+    ) -> list[Explanation]:
+        """Explain one image.
+
+        Parameters
+        ----------
+        picture : Picture
+        label : str, optional
+            Class to explain; by default the one that the model predicts.
+        views : sequence of {"grad-cam", "rollout"}
+            Heatmaps.
+
+        Returns
+        -------
+        list of Explanation
+            One for each view that the encoder and the model allow; else a single one without a heatmap, whose notes
+            say why.
+
+        Raises
+        ------
+        ImageError
+            If there is no blob.
+        SettingError
+            If the model does not know the class.
+        """
+        seen = self.look(picture)
+        found = blob_contributions(self.model, seen.embeddings, self.store.fingerprint)
+        position = int(found.probabilities.argmax()) if label is None else self._position(label)
+        why_not = {view: self._why_not(view) for view in views}
+        plain = Explanation(
+            system=self.name,
+            label=self.classes[position],
+            probability=float(found.probabilities[position]),
+            probabilities=dict(zip(self.classes, found.probabilities.tolist(), strict=True)),
+            blobs=_shares(seen.blobs, found, position),
+            notes=(*self._notes(picture, seen), *dict.fromkeys(text for text in why_not.values() if text)),
+        )
+        drawn = [self._with_heatmap(plain, view, seen, position) for view in views if not why_not[view]]
+        return drawn or [plain]
+
+    def look(self, picture: Picture) -> Seen:
+        """Find the blobs of an image, cut them and embed them, as the extraction did it.
+
+        Raises
+        ------
+        ImageError
+            If there is no blob.
+        """
+        return self.embed(picture.pixels, find_blobs(picture.pixels, picture.mask, self.recipe.crops))
+
+    def embed(self, pixels: NDArray[np.uint8], blobs: Blobs) -> Seen:
+        """Cut and embed blobs that are known; the pixels may be others than those they were found on."""
+        crops = [self.encoder.prepare(cut_crop(pixels, blobs, blob, self.recipe.crops)) for blob in blobs.blobs]
+        parts = [self.encoder.encode(crops[start : start + _AT_ONCE]) for start in range(0, len(crops), _AT_ONCE)]
+        return Seen(blobs, crops if self.encoder.in_worker else np.stack(crops), np.concatenate(parts))
+
+    def probabilities(self, images: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Return what the model says of several images, (n_images, n_classes), from the embeddings of their blobs."""
+        said = self.model.predict_proba(bags_of(images, self.store.fingerprint))
+        return np.asarray(said, dtype=np.float64)
+
+    def _with_heatmap(self, plain: Explanation, view: View, seen: Seen, position: int) -> Explanation:
+        maps = self._maps(view, seen, position)
+        boxes = [blob.box for blob in seen.blobs.blobs]
+        heat = lay_over(maps, boxes, self.recipe.crops.margin, seen.blobs.tissue.shape)
+        notes = plain.notes if heat.any() else (*plain.notes, "no token speaks for the class: the map is empty")
+        return replace(plain, method=_METHODS[view], heatmap=heat, notes=notes)
+
+    def _maps(self, view: View, seen: Seen, position: int) -> NDArray[np.float32]:
+        encoder: Any = self.encoder
+        running, prepared = encoder.running, np.asarray(seen.prepared)
+        if view == "rollout":
+            return attention_rollout(running, prepared)
+        _, gradient = score_and_gradient(self.model, seen.embeddings, position, self.store.fingerprint)
+        return token_grad_cam(running, prepared, gradient)
+
+    def _why_not(self, view: View) -> str:
+        if not isinstance(self.encoder, HuggingFaceEncoder):
+            name = self.recipe.encoder.name
+            return (
+                f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
+            )
+        if view == "grad-cam" and not any(mlp_heads(self.model)):
+            return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
+        return ""
+
+    def _notes(self, picture: Picture, seen: Seen) -> list[str]:
+        notes = []
+        if seen.blobs.source != "mask":
+            notes.append(
+                {"tissue": "no usable mask: tissue was found on the image itself"}.get(
+                    seen.blobs.source, "no blob of the mask is large enough: the whole mask was taken as one"
+                )
+            )
+        if len(seen.blobs.blobs) == 1:
+            notes.append("one blob: without it the class prior is what is left")
+        if any(row.split == "train" and row.sha256 == picture.sha256 for row in self.store.images.values()):
+            notes.append("a training image of the store: the model may have been fitted on it")
+        return notes
+
+    def _position(self, label: str) -> int:
+        if label not in self.classes:
+            raise SettingError(
+                f"{self.name} knows no class {label!r}", expected=f"one of {', '.join(map(repr, self.classes))}"
+            )
+        return self.classes.index(label)
+
+
+def require_same_recipe(model: Any, store: Store) -> None:
+    """Refuse a model that was not fitted on embeddings of a store's recipe, or is no ensemble that fit wrote."""
+    if not hasattr(model, "predict_proba") or not hasattr(model, "class_prior_"):
+        raise ModelError(f"a {type(model).__name__} can't be explained", expected="a model that featstore fit wrote")
+    fitted = str(getattr(model, "provenance_", {}).get("fingerprint", ""))
+    if "+" in fitted:
+        raise ModelError(
+            f"a model that was fitted on the embeddings of {fitted.count('+') + 1} encoders",
+            expected="one of one encoder",
+            remedy="Fit one on each store, and explain these: --compare puts two side by side.",
+        )
+    if fitted and fitted != store.fingerprint:
+        raise FingerprintMismatchError(
+            f"{store.path}: the embeddings have fingerprint {store.fingerprint}",
+            expected=f"{fitted}, on which the model was fitted",
+            remedy="Name the store that the model was fitted on with --store, or fit again on this one.",
+        )
+
+
+def _shares(blobs: Blobs, found: Contributions, position: int) -> tuple[BlobShare, ...]:
+    changes = found.of(position)
+    return tuple(
+        BlobShare(
+            blob.index,
+            blob.area_px,
+            blob.box,
+            float(changes[number]),
+            float(found.without[number, position]),
+            outline_of(blobs, blob),
+        )
+        for number, blob in enumerate(blobs.blobs)
+    )
