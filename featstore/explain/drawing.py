@@ -70,7 +70,9 @@ def draw_explanations(
     for number, explanation in enumerate(explanations):
         _draw_panel(figure.add_subplot(rows, columns, number + 1), pixels, explanation, scale)
     picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(picture, format="png", dpi=110, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_figure(
+        picture, format="png", dpi=110, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
+    )
     write_atomically(path, picture.getvalue())
 
 
@@ -97,9 +99,8 @@ def _draw_panel(axes: Any, pixels: NDArray[np.uint8], explanation: Explanation, 
     if explanation.heatmap is not None:
         _draw_heat(axes, _smaller(explanation.heatmap, scale), extent, explanation.method)
     elif explanation.blobs:
-        _fill_blobs(axes, explanation.blobs, width, height)
-    for blob in explanation.blobs:
-        _draw_blob(axes, blob, width, height)
+        _fill_blobs(axes, explanation.blobs)
+    _draw_blobs(axes, explanation.blobs, width, height)
     if explanation.notes:
         said = "\n".join(line for note in explanation.notes for line in textwrap.wrap(note, _NOTE_CHARS))
         axes.text(0.5, -0.015, _plain(said), transform=axes.transAxes, ha="center", va="top", fontsize=7.5)
@@ -116,12 +117,10 @@ def _draw_heat(axes: Any, heat: NDArray[np.float32], extent: tuple[int, ...], me
     layer = colours[np.rint(255 * shares).astype(int)]
     layer[..., 3] = _OPAQUE * np.minimum(2 * shares, 1)
     axes.imshow(layer, extent=extent, interpolation="bilinear")
-    bar = axes.figure.colorbar(ScalarMappable(cmap=ListedColormap(colours)), ax=axes, shrink=0.8, pad=0.02)
-    bar.set_label(f"{method}, share of its largest value", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    _draw_bar(axes, ScalarMappable(cmap=ListedColormap(colours)), f"{method}, share of its largest value")
 
 
-def _fill_blobs(axes: Any, blobs: Sequence[BlobShare], width: int, height: int) -> None:
+def _fill_blobs(axes: Any, blobs: Sequence[BlobShare]) -> None:
     """Colour blobs by their contribution where there is nothing finer, and draw the colour bar of that."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -132,28 +131,46 @@ def _fill_blobs(axes: Any, blobs: Sequence[BlobShare], width: int, height: int) 
     for blob in blobs:
         for curve in blob.outline:
             axes.fill(*_closed(curve).T, color=scale.to_rgba(blob.contribution), alpha=0.5, linewidth=0)
-    bar = axes.figure.colorbar(scale, ax=axes, shrink=0.8, pad=0.02)
-    bar.set_label("contribution to the class's log-odds", fontsize=8)
+    _draw_bar(axes, scale, "contribution to the class's log-odds")
+
+
+def _draw_blobs(axes: Any, blobs: Sequence[BlobShare], width: int, height: int) -> None:
+    """Draw outlines, and contributions where they hide no other one: above a blob, else below it."""
+    taken: list[tuple[float, float]] = []
+    for blob in blobs:
+        colour = _FOR if blob.contribution >= 0 else _AGAINST
+        for curve in blob.outline:
+            axes.plot(*_closed(curve).T, color="white", linewidth=2.6)
+            axes.plot(*_closed(curve).T, color=colour, linewidth=1.4)
+        x, y = _free_place(blob, taken, width, height)
+        taken.append((x, y))
+        box = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.6, "pad": 1.5}
+        said = f"{blob.contribution:+.2f}"
+        axes.text(x, y, said, ha="center", va="center", fontsize=8, color="white", bbox=box, zorder=5)
+
+
+def _free_place(blob: BlobShare, taken: Sequence[tuple[float, float]], width: int, height: int) -> tuple[float, float]:
+    """Choose the middle of a label, which is about a twelfth of the image wide and a thirtieth of its width high."""
+    wide, high = width / 12, width / 30
+    places = []
+    points = np.concatenate(blob.outline) if blob.outline else np.reshape(blob.box, (2, 2))
+    for end, step in ((points[:, 1].argmin(), -high), (points[:, 1].argmax(), high)):
+        x, y = points[end]
+        for times in (0.6, 1.6):
+            place = min(max(x, wide / 2), width - wide / 2), min(max(y + times * step, high / 2), height - high / 2)
+            places.append((float(place[0]), float(place[1])))
+    return next((p for p in places if not any(_near(p, other, wide, high) for other in taken)), places[0])
+
+
+def _near(a: tuple[float, float], b: tuple[float, float], wide: float, high: float) -> bool:
+    return abs(a[0] - b[0]) < wide and abs(a[1] - b[1]) < high
+
+
+def _draw_bar(axes: Any, scale: Any, label: str) -> None:
+    """Draw a colour bar as high as the image."""
+    bar = axes.figure.colorbar(scale, cax=axes.inset_axes([1.02, 0, 0.03, 1]))
+    bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
-
-
-def _draw_blob(axes: Any, blob: BlobShare, width: int, height: int) -> None:
-    colour = _FOR if blob.contribution >= 0 else _AGAINST
-    for curve in blob.outline:
-        axes.plot(*_closed(curve).T, color="white", linewidth=2.6)
-        axes.plot(*_closed(curve).T, color=colour, linewidth=1.4)
-    x0, y0, x1, _ = blob.box
-    below = y0 < height / 20
-    axes.text(
-        min(max((x0 + x1) / 2, width / 20), width * 19 / 20),
-        y0,
-        f"{blob.contribution:+.2f}",
-        ha="center",
-        va="top" if below else "bottom",
-        fontsize=8,
-        color="white",
-        bbox={"facecolor": colour, "edgecolor": "white", "linewidth": 0.6, "pad": 1.5},
-    )
 
 
 def _closed(curve: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -101,4 +101,4 @@ def score_and_gradient(
         others = torch.arange(logs.shape[1]) != position
         score = torch.logsumexp(logs[:, position], dim=0) - torch.logsumexp(logs[:, others].flatten(), dim=0)
         (gradient,) = torch.autograd.grad(score, x)
-    return float(score), gradient.numpy()
+    return float(score.detach()), gradient.numpy()

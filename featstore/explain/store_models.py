@@ -29,6 +29,7 @@ View = Literal["grad-cam", "rollout"]
 
 _METHODS = {"grad-cam": "Grad-CAM at the tokens", "rollout": "attention rollout"}
 _AT_ONCE = 8
+_WORTH_TELLING = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,19 +144,33 @@ class StoreExplainer:
         return np.asarray(said, dtype=np.float64)
 
     def _with_heatmap(self, plain: Explanation, view: View, seen: Seen, position: int) -> Explanation:
-        maps = self._maps(view, seen, position)
-        boxes = [blob.box for blob in seen.blobs.blobs]
-        heat = lay_over(maps, boxes, self.recipe.crops.margin, seen.blobs.tissue.shape)
-        notes = plain.notes if heat.any() else (*plain.notes, "no token speaks for the class: the map is empty")
+        maps = self._maps(view, seen, position, plain.blobs)
+        boxes, tissue = [blob.box for blob in seen.blobs.blobs], seen.blobs.tissue
+        whole = lay_over(maps, boxes, self.recipe.crops.margin, tissue.shape)
+        heat = np.where(tissue, whole, np.float32(0))
+        notes = plain.notes
+        if not heat.any():
+            notes = (*notes, "no token speaks for the class: the map is empty")
+        elif (beside := 1 - float(heat.sum()) / float(whole.sum())) > _WORTH_TELLING:
+            notes = (*notes, f"{beside:.0%} of the map lay outside the tissue, on the crops' fill, and is not drawn")
         return replace(plain, method=_METHODS[view], heatmap=heat, notes=notes)
 
-    def _maps(self, view: View, seen: Seen, position: int) -> NDArray[np.float32]:
+    def _maps(self, view: View, seen: Seen, position: int, shares: Sequence[BlobShare]) -> NDArray[np.float32]:
+        """Make a map of each crop; in Grad-CAM its sum is the blob's contribution, as far as that is above 0.
+
+        Gradients tell places within a crop apart, but not which crop decided: where the answer is sure, gradients are
+        small, and the largest ones are those of crops that say little. Contributions are exact.
+        """
         encoder: Any = self.encoder
         running, prepared = encoder.running, np.asarray(seen.prepared)
         if view == "rollout":
             return attention_rollout(running, prepared)
         _, gradient = score_and_gradient(self.model, seen.embeddings, position, self.store.fingerprint)
-        return token_grad_cam(running, prepared, gradient)
+        maps = token_grad_cam(running, prepared, gradient)
+        sums = np.maximum(maps.sum(axis=(1, 2)), np.finfo(np.float32).tiny)
+        wanted = np.array([max(share.contribution, 0.0) for share in shares])
+        scaled: NDArray[np.float32] = (maps * (wanted / sums)[:, None, None]).astype(np.float32)
+        return scaled
 
     def _why_not(self, view: View) -> str:
         if not isinstance(self.encoder, HuggingFaceEncoder):

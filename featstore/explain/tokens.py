@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from featstore.encoders.checkpoints import run_model
 from featstore.encoders.running import RunningModel
 from featstore.errors import EncoderError
-from featstore.explain.gradcam import grad_cam
 from featstore.extras import require_extra
 
 __all__ = ["attention_rollout", "blocks_of", "grid_side", "token_grad_cam"]
 
-_AT_ONCE = 8
+_AT_ONCE = 4
 
 
 def grid_side(running: RunningModel) -> int:
@@ -58,12 +57,15 @@ def blocks_of(running: RunningModel) -> list[Any]:
 
 
 def token_grad_cam(
-    running: RunningModel, prepared: NDArray[np.uint8], gradient: NDArray[np.float64], *, depth: int = 1
+    running: RunningModel, prepared: NDArray[np.uint8], gradient: NDArray[np.float64], *, blocks: int | None = None
 ) -> NDArray[np.float32]:
-    """Compute Grad-CAM over the patch tokens that enter one of the last blocks.
+    """Compute Grad-CAM over the patch tokens that enter the attention of each block, and add the blocks up.
 
-    The embedding is the CLS token after the last block; patch tokens reach it only through attention, so that the last
-    place where they have a gradient is the entrance of the last block.
+    A token's heat is the sum over channels of activation times gradient, negative sums cut off. Unlike in Grad-CAM for
+    convolutions (`grad_cam`) gradients are not averaged over places before: that is HiResCAM (Draelos and Carin, 2020,
+    arXiv:2011.08891). Every place of a convolution map is read by the same weights, whereas each token is read by as
+    much as the CLS token attends to it; with the mean gradient the maps of a transformer point anywhere
+    (``tests/benchmarks/planted.py``). The CLS token reads in every block, so every block counts.
 
     Parameters
     ----------
@@ -73,16 +75,26 @@ def token_grad_cam(
         Crops as the encoder takes them.
     gradient : ndarray of shape (n, dim)
         Of what is explained, at the crops' embeddings: `score_and_gradient`.
-    depth : int
-        Blocks from the end: 1 is the last.
+    blocks : int, optional
+        Only so many of the last blocks; all by default.
 
     Returns
     -------
     ndarray of shape (n, side, side), float32
-        0 or more, on one scale for all crops.
+        0 or more.
+
+    Raises
+    ------
+    EncoderError
+        If the model is built otherwise than vision transformers of Hugging Face are.
+    MissingExtraError
+        If captum is not installed.
     """
     torch = require_extra("torch", "explain", "heatmaps need")
-    side, layer = grid_side(running), torch.nn.Identity()
+    attr = require_extra("captum.attr", "explain", "heatmaps need")
+    side = grid_side(running)
+    entered = [_attention_of(running, block) for block in blocks_of(running)][-(blocks or 0) :]
+    layers = [torch.nn.Identity() for _ in entered]
     maps = []
     for start in range(0, len(prepared), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
@@ -93,8 +105,13 @@ def token_grad_cam(
             embeddings = run_model(running.model, inputs.detach())[:, 0].float()
             return (embeddings * weights).sum(dim=1)
 
-        with _frozen(running.model), _through(blocks_of(running)[-depth], layer, side):
-            maps.append(grad_cam(score, layer, pixels))
+        with ExitStack() as stack:
+            stack.enter_context(_frozen(running.model))
+            stack.enter_context(torch.enable_grad())
+            for module, layer in zip(entered, layers, strict=True):
+                stack.enter_context(_through(module, layer, side))
+            each = attr.LayerGradientXActivation(score, layers).attribute(pixels)
+        maps.append(sum(one.sum(dim=1).relu() for one in each).detach().float().cpu().numpy())
     return np.concatenate(maps)
 
 
@@ -136,24 +153,37 @@ def attention_rollout(running: RunningModel, prepared: NDArray[np.uint8]) -> NDA
     return np.stack(maps).astype(np.float32)
 
 
-@contextmanager
-def _through(block: Any, layer: Any, side: int) -> Iterator[None]:
-    """Send the patch tokens that enter a block through a layer, as a map (n, dim, side, side); the rest goes past it.
+def _attention_of(running: RunningModel, block: Any) -> Any:
+    """Return the part of a block that attends: normalised tokens enter it."""
+    for name, module in block.named_children():
+        if "att" in name:
+            return module
+    raise EncoderError(
+        f"the attention of {running.name} ({type(running.model).__name__}) can't be told",
+        expected="a part of each block that is called attention or self_attn",
+    )
 
-    The patches are the last tokens: CLS, and register or distillation tokens where there are any, come before them.
+
+@contextmanager
+def _through(module: Any, layer: Any, side: int) -> Iterator[None]:
+    """Send the patch tokens that enter a module through a layer, as a map (n, dim, side, side); the rest goes past it.
+
+    Gradients go back to the first such map and no further: what comes before it costs no memory. The patches are the
+    last tokens: CLS, and register or distillation tokens where there are any, come before them.
     """
 
     def enter(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         torch = require_extra("torch", "explain", "heatmaps need")
         hidden = arguments[0] if arguments else named["hidden_states"]
-        others, patches = hidden[:, : -side * side], hidden[:, -side * side :].detach().requires_grad_()
+        others, patches = hidden[:, : -side * side], hidden[:, -side * side :]
+        patches = patches if patches.requires_grad else patches.detach().requires_grad_()
         grid = layer(patches.transpose(1, 2).unflatten(2, (side, side)))
         tokens = torch.cat([others, grid.flatten(2).transpose(1, 2)], dim=1)
         if arguments:
             return (tokens, *arguments[1:]), named
         return arguments, {**named, "hidden_states": tokens}
 
-    hook = block.register_forward_pre_hook(enter, with_kwargs=True)
+    hook = module.register_forward_pre_hook(enter, with_kwargs=True)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """Images in which a texture at a known place alone decides the class, and a small vision transformer that can see it.
 
 Tissue is pink noise with dark dots. In one blob of each image lies a patch of stripes, whose direction and tint are the
-class; in another one, or the same, a checkerboard that is there in every class and has more and harder edges.
+class; elsewhere in the blobs lie five checkerboards, which are there in every class and have more and harder edges.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["CLASSES", "Planted", "plant", "train_encoder", "write_planted"]
 
 CLASSES = ("across", "down", "slanted")
-HEIGHT, WIDTH, RADIUS, PATCH = 280, 420, 54, 40
+HEIGHT, WIDTH, RADIUS, PATCH, DECOYS = 280, 420, 54, 40, 5
 CENTRES = ((75, 75), (345, 75), (210, 190))
 SIDE, TOKEN = 112, 14
 STEPS, BATCH = 220, 48
@@ -42,14 +42,12 @@ def plant(seed: int, label: str) -> Planted:
     centres = [(x + int(rng.integers(-12, 13)), y + int(rng.integers(-12, 13))) for x, y in CENTRES]
     for number, centre in enumerate(centres):
         cv2.circle(mask, centre, RADIUS - 3 * number, 255, -1)
-    own, other = (int(value) for value in rng.integers(0, len(centres), 2))
-    ways = [(-1, -1), (1, 1), (-1, 1), (1, -1)]
-    first, second = rng.choice(len(ways), 2, replace=False)
-    for blob, way, texture in ((own, first, label), (other, second, "checks")):
-        x, y = (int(c + 22 * w) - PATCH // 2 for c, w in zip(centres[blob], ways[way], strict=True))
+    places = [(x + dx, y + dy) for x, y in centres for dx in (-22, 22) for dy in (-22, 22)]
+    for number, place in enumerate(rng.permutation(len(places))[: 1 + DECOYS].tolist()):
+        x, y = (value - PATCH // 2 for value in places[place])
         window = np.s_[y : y + PATCH, x : x + PATCH]
-        image[window] = _pattern(texture, image[window], rng)
-        region[window] |= texture == label
+        image[window] = _pattern("checks" if number else label, image[window], rng)
+        region[window] |= number == 0
     return Planted(image, mask, region & (mask > 0), plain, label)
 
 
