@@ -34,6 +34,11 @@ def test_importing_loads_nothing_heavy(module):
     assert _heavy(f"import {module}") == "[]"
 
 
+def test_explanations_load_no_networks_and_no_pictures_until_they_are_asked_for():
+    """OpenCV comes with the crops, as in an extraction."""
+    assert _heavy("import featstore.explain", ("torch", "transformers", "captum", "matplotlib")) == "[]"
+
+
 def test_a_cluster_costs_nothing_until_it_is_asked_for():
     assert _heavy("import featstore.cluster", ("dask", "distributed", "joblib", "numpy", *HEAVY)) == "[]"
 
@@ -44,7 +49,9 @@ def test_the_top_level_and_the_command_line_load_no_numbers_either():
     assert _heavy("import featstore_cli.app", numbers) == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["store", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["extract", "--help"], ["explain", "--help"], ["store", "--help"], ["--version"]]
+)
 def test_help_loads_no_numbers(arguments):
     what = f"import featstore_cli.app as a\ntry:\n    a.app({arguments})\nexcept SystemExit: pass"
     numbers = ("numpy", "h5py", "sklearn", "xgboost", *HEAVY)
@@ -67,6 +74,7 @@ def test_the_probe_can_fail():
         "featstore.store",
         "featstore.toolkit",
         "featstore.evaluate",
+        "featstore.explain",
         "featstore.report",
     ],
 )

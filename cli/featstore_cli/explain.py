@@ -145,10 +145,10 @@ def _pictures(images: Sequence[Path]) -> dict[Path, str]:
     if len({image.resolve() for image in images}) < len(images):
         raise typer.BadParameter("an image is named twice", param_hint="IMAGE")
     count = Counter(image.stem for image in images)
-    names = {
-        image: f"{image.stem if count[image.stem] == 1 else f'{image.absolute().parent.name}-{image.name}'}.png"
-        for image in images
-    }
+    names = {}
+    for image in images:
+        both = f"{image.absolute().parent.name}-{image.name.removesuffix('.png')}"
+        names[image] = f"{image.stem if count[image.stem] == 1 else both}.png"
     if len(set(names.values())) < len(names):
         raise typer.BadParameter("images of the same name in folders of the same name", param_hint="IMAGE")
     return names

@@ -27,7 +27,7 @@ def test_they_equal_the_difference_of_two_predictions(vit, picture) -> None:
             without = explainer.probabilities([np.delete(embeddings, blob, axis=0)])[0]
             odds = [np.log(p[position] / p[1 - position]) for p in (whole, without)]
             assert found.of(position)[blob] == pytest.approx(odds[0] - odds[1], rel=1e-9)
-            np.testing.assert_array_equal(found.without[blob], without)
+            np.testing.assert_allclose(found.without[blob], without, rtol=1e-9)
 
 
 def test_of_two_classes_one_gains_what_the_other_loses(vit, picture) -> None:
