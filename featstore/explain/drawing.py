@@ -62,8 +62,9 @@ def draw_explanations(
     columns = min(len(explanations), 2)
     rows = math.ceil(len(explanations) / columns)
     height, width = pixels.shape[:2]
-    tall = min(max(_PANEL_IN * height / width, 2.5), 1.6 * _PANEL_IN) + 1.2
-    figure = Figure(figsize=(_PANEL_IN * columns, tall * rows), layout="constrained")
+    lines = max(len(_wrapped(each)) for each in explanations)
+    tall = min(max(0.86 * _PANEL_IN * height / width, 2.5), 1.6 * _PANEL_IN) + 0.6 + 0.13 * lines
+    figure = Figure(figsize=(_PANEL_IN * columns, tall * rows + 0.3), layout="constrained")
     if title:
         figure.suptitle(_plain(title), fontsize=11)
     scale = min(1.0, _LONGEST_PX / max(height, width))
@@ -102,8 +103,12 @@ def _draw_panel(axes: Any, pixels: NDArray[np.uint8], explanation: Explanation, 
         _fill_blobs(axes, explanation.blobs)
     _draw_blobs(axes, explanation.blobs, width, height)
     if explanation.notes:
-        said = "\n".join(line for note in explanation.notes for line in textwrap.wrap(note, _NOTE_CHARS))
-        axes.text(0.5, -0.015, _plain(said), transform=axes.transAxes, ha="center", va="top", fontsize=7.5)
+        said = _plain("\n".join(_wrapped(explanation)))
+        axes.text(0.5, -0.015, said, transform=axes.transAxes, ha="center", va="top", fontsize=7.5)
+
+
+def _wrapped(explanation: Explanation) -> list[str]:
+    return [line for note in explanation.notes for line in textwrap.wrap(note, _NOTE_CHARS)]
 
 
 def _draw_heat(axes: Any, heat: NDArray[np.float32], extent: tuple[int, ...], method: str) -> None:
