@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +75,8 @@ def explain(
         Path | None, typer.Option(help="Store of the second model.", show_default="that of --store")
     ] = None,
     compare_weights: Annotated[
-        Path | None, typer.Option(help="Encoder's weights of the second model.", show_default="those of --weights")
+        Path | None,
+        typer.Option(help="Encoder's weights of the second model.", show_default="those of --weights, for one store"),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -85,39 +86,22 @@ def explain(
     Grad-CAM through the frozen encoder and the MLP heads of all folds, and attention rollout; an encoder without
     tokens (stain-texture) has none. Images need not be in the store.
     """
-    from featstore.errors import FeatstoreError
+    from featstore.extras import require_extra
 
     started = time.perf_counter()
     model, images = _model_and_images(arguments)
     if mask is not None and len(images) > 1:
         raise typer.BadParameter(f"one mask for {len(images)} images", param_hint="--mask")
-    pictures = _pictures(images)
-    check_folder("--out", out, pictures.values(), [model, compare, mask, store, compare_store, weights, *images])
+    pictures = {image: out / name for image, name in _pictures(images).items()}
+    names = [picture.name for picture in pictures.values()]
+    check_folder("--out", out, names, [model, compare, mask, store, compare_store, weights, *images])
+    require_extra("matplotlib", "explain", "pictures need")
     explainers = [_load(model, store, store_version, encoder, weights, device)]
-    if compare is not None:
-        same = compare_store is None
-        explainers.append(
-            _load(
-                compare,
-                compare_store or store,
-                store_version if same else None,
-                encoder if same else None,
-                compare_weights or (weights if same else None),
-                device,
-            )
-        )
-    shown = ["grad-cam", "rollout"] if views is Views.both or (views is None and compare is None) else ["grad-cam"]
-    shown = ["rollout"] if views is Views.rollout else shown
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    with progress_bar("explain") as move:
-        for number, image in enumerate(images):
-            try:
-                said = _explain(explainers, image, mask, label, shown, out / pictures[image])
-                done.append({"image": str(image), "picture": str(out / pictures[image]), "systems": said})
-            except FeatstoreError as error:
-                failed.append({"image": str(image), "reason": str(error)})
-            move(number + 1, len(images), "images")
+    if compare is not None and (compare_store or compare_weights) is None:
+        explainers.append(_load(compare, store, store_version, encoder, weights, device, explainers[0]))
+    elif compare is not None:
+        explainers.append(_load(compare, compare_store or store, None, None, compare_weights, device))
+    done, failed = _explain_all(explainers, pictures, mask, label, _shown(views, alone=compare is None))
     seconds = round(time.perf_counter() - started, 3)
     for row in failed:
         note(f"Error: {row['reason']}")
@@ -127,6 +111,12 @@ def explain(
         print_lines(_lines(done, seconds))
     if failed:
         raise typer.Exit(1)
+
+
+def _shown(views: Views | None, *, alone: bool) -> list[str]:
+    """List the heatmaps to draw: where two models are compared, one of each unless both are asked for."""
+    both = views is Views.both or (views is None and alone)
+    return ["grad-cam", "rollout"] if both else [str(views or Views.grad_cam)]
 
 
 def _model_and_images(arguments: Sequence[Path]) -> tuple[Path, list[Path]]:
@@ -155,9 +145,15 @@ def _pictures(images: Sequence[Path]) -> dict[Path, str]:
 
 
 def _load(
-    model: Path, store: Path, version: int | None, encoder: str | None, weights: Path | None, device: str
+    model: Path,
+    store: Path,
+    version: int | None,
+    encoder: str | None,
+    weights: Path | None,
+    device: str,
+    beside: StoreExplainer | None = None,
 ) -> StoreExplainer:
-    """Open a model with its store; the encoder, which costs most, last."""
+    """Open a model with its store; the encoder, which costs most, last, or not at all where another model has it."""
     from featstore.encoders import load_encoder
     from featstore.explain import StoreExplainer
     from featstore.explain.store_models import require_same_recipe
@@ -167,6 +163,8 @@ def _load(
 
     fitted, opened = load_model(model), open_store(store, version=version)
     require_same_recipe(fitted, opened)
+    if beside is not None:
+        return StoreExplainer(fitted, opened, beside.encoder, model.stem)
     wanted = Recipe.from_dict(opened.recipe).encoder
     revision = wanted.revision or None if weights is None and encoder in (None, wanted.name) else None
     # Gradients want all digits, whatever the device.
@@ -174,6 +172,28 @@ def _load(
         encoder or wanted.name, weights=weights, revision=revision, device=device, precision="float32"
     )
     return StoreExplainer(fitted, opened, loaded, model.stem)
+
+
+def _explain_all(
+    explainers: Sequence[StoreExplainer],
+    pictures: Mapping[Path, Path],
+    mask: Path | None,
+    label: str | None,
+    views: Sequence[Any],
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Explain images; return the numbers of each, and the images that can't be used, which cost only themselves."""
+    from featstore.errors import DataError
+
+    done, failed = [], []
+    with progress_bar("explain") as move:
+        for number, (image, picture) in enumerate(pictures.items()):
+            try:
+                said = _explain(explainers, image, mask, label, views, picture)
+                done.append({"image": str(image), "picture": str(picture), "systems": said})
+            except DataError as error:
+                failed.append({"image": str(image), "reason": str(error)})
+            move(number + 1, len(pictures), "images")
+    return done, failed
 
 
 def _explain(

@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         write_planted(data, TRAIN, 0, "train")
-        test = write_planted(data, TEST, 5000, "test")
+        test = write_planted(data, TEST, 9000, "test")
         for name, steps in (("trained", ENCODER_STEPS), ("random", 0)):
             weights = Path(folder) / name
             seen = train_encoder(weights, steps=steps)
