@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -16,7 +16,9 @@ from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_js
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from featstore.explain import StoreExplainer
+    from featstore.explain import NetworkExplainer, StoreExplainer
+
+    Explainer: TypeAlias = StoreExplainer | NetworkExplainer
 
 __all__ = ["EXAMPLES", "explain"]
 
@@ -151,19 +153,23 @@ def _load(
     encoder: str | None,
     weights: Path | None,
     device: str,
-    beside: StoreExplainer | None = None,
-) -> StoreExplainer:
-    """Open a model with its store; the encoder, which costs most, last, or not at all where another model has it."""
+    beside: Explainer | None = None,
+) -> Explainer:
+    """Open a model: fine-tuned networks, or a store's, whose encoder comes last or is that of the model beside it."""
+    from featstore.cnn import load_networks
     from featstore.encoders import load_encoder
-    from featstore.explain import StoreExplainer
+    from featstore.explain import NetworkExplainer, StoreExplainer
     from featstore.explain.store_models import require_same_recipe
     from featstore.recipe import Recipe
     from featstore.store import open_store
     from featstore.toolkit import load_model
+    from featstore.toolkit.archive import is_safetensors
 
+    if is_safetensors(model):
+        return NetworkExplainer(load_networks(model, device=device), model.stem)
     fitted, opened = load_model(model), open_store(store, version=version)
     require_same_recipe(fitted, opened)
-    if beside is not None:
+    if isinstance(beside, StoreExplainer):
         return StoreExplainer(fitted, opened, beside.encoder, model.stem)
     wanted = Recipe.from_dict(opened.recipe).encoder
     revision = wanted.revision or None if weights is None and encoder in (None, wanted.name) else None
@@ -175,7 +181,7 @@ def _load(
 
 
 def _explain_all(
-    explainers: Sequence[StoreExplainer],
+    explainers: Sequence[Explainer],
     pictures: Mapping[Path, Path],
     mask: Path | None,
     label: str | None,
@@ -197,7 +203,7 @@ def _explain_all(
 
 
 def _explain(
-    explainers: Sequence[StoreExplainer],
+    explainers: Sequence[Explainer],
     image: Path,
     mask: Path | None,
     label: str | None,

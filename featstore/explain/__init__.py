@@ -5,6 +5,7 @@ from featstore.explain.drawing import draw_explanations
 from featstore.explain.explanation import BlobShare, Explanation
 from featstore.explain.faithfulness import area_under, deletion_curve, insertion_curve, pointing
 from featstore.explain.gradcam import grad_cam
+from featstore.explain.networks import NetworkExplainer
 from featstore.explain.picture import Picture, open_picture
 from featstore.explain.store_models import StoreExplainer
 
@@ -12,6 +13,7 @@ __all__ = [
     "BlobShare",
     "Contributions",
     "Explanation",
+    "NetworkExplainer",
     "Picture",
     "StoreExplainer",
     "area_under",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featstore.crops import Blobs, cut_crop, find_blobs
 from featstore.encoders import Encoder
-from featstore.encoders.huggingface import HuggingFaceEncoder
+from featstore.encoders.model import ModelEncoder
 from featstore.errors import FingerprintMismatchError, ModelError, SettingError
 from featstore.explain.contributions import Contributions, bags_of, blob_contributions
 from featstore.explain.explanation import BlobShare, Explanation
@@ -173,11 +173,13 @@ class StoreExplainer:
         return scaled
 
     def _why_not(self, view: View) -> str:
-        if not isinstance(self.encoder, HuggingFaceEncoder):
-            name = self.recipe.encoder.name
+        name = self.recipe.encoder.name
+        if not isinstance(self.encoder, ModelEncoder):
             return (
                 f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
             )
+        if self.encoder.library.name != "transformers":
+            return f"no map within blobs: {name} is a network of timm's, of which no tokens are read"
         if view == "grad-cam" and not any(mlp_heads(self.model)):
             return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
         return ""
