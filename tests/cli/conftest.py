@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ from featstore_cli.app import app
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data"
 PAINTED = ((225, 130, 170), (110, 80, 160))
+
+
+@pytest.fixture
+def deafened() -> Iterator[None]:
+    """Let a command be interrupted in this process: it goes deaf then, and so would all that later tests start."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

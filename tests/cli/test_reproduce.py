@@ -79,7 +79,7 @@ def test_five_rows_and_the_repeats(data, tmp_path, small):
     assert not (out / "checkpoints").exists()
 
 
-def test_stopped_and_run_again(data, tmp_path, small, monkeypatch):
+def test_stopped_and_run_again(data, tmp_path, small, monkeypatch, deafened):
     out = tmp_path / "out"
     bare = comparison.Reproduction._heads
 
