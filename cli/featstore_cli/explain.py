@@ -42,7 +42,8 @@ class Views(StrEnum):
 
 
 def _interrupted(out: Path, **_: Any) -> str:
-    return f"Pictures that are finished are in {out}. Run the same command again for the others."
+    done = f"Pictures that are finished are in {out}. " if out.is_dir() else ""
+    return f"{done}Name the images that are missing to go on: the same command makes all of them again."
 
 
 @plain_errors(_interrupted)
@@ -94,15 +95,20 @@ def explain(
     model, images = _model_and_images(arguments)
     if mask is not None and len(images) > 1:
         raise typer.BadParameter(f"one mask for {len(images)} images", param_hint="--mask")
+    if compare is None and (compare_store or compare_weights) is not None:
+        raise typer.BadParameter("means nothing without --compare", param_hint="--compare-store, --compare-weights")
     pictures = {image: out / name for image, name in _pictures(images).items()}
     names = [picture.name for picture in pictures.values()]
-    check_folder("--out", out, names, [model, compare, mask, store, compare_store, weights, *images])
-    require_extra("matplotlib", "explain", "pictures need")
+    check_folder("--out", out, names, [model, compare, mask, store, compare_store, weights, compare_weights, *images])
+    for package in ("matplotlib", "captum"):
+        require_extra(package, "explain", "explanations need")
     explainers = [_load(model, store, store_version, encoder, weights, device)]
     if compare is not None and (compare_store or compare_weights) is None:
         explainers.append(_load(compare, store, store_version, encoder, weights, device, explainers[0]))
     elif compare is not None:
-        explainers.append(_load(compare, compare_store or store, None, None, compare_weights, device))
+        version = store_version if compare_store is None else None
+        explainers.append(_load(compare, compare_store or store, version, None, compare_weights, device))
+    _tell_apart(explainers, model, compare)
     done, failed = _explain_all(explainers, pictures, mask, label, _shown(views, alone=compare is None))
     seconds = round(time.perf_counter() - started, 3)
     for row in failed:
@@ -113,6 +119,13 @@ def explain(
         print_lines(_lines(done, seconds))
     if failed:
         raise typer.Exit(1)
+
+
+def _tell_apart(explainers: Sequence[Explainer], *models: Path | None) -> None:
+    """Name models of one name by their folders as well."""
+    if len(explainers) > len({explainer.name for explainer in explainers}):
+        for explainer, path in zip(explainers, models, strict=False):
+            explainer.name = str(path.with_suffix("")) if path is not None else explainer.name
 
 
 def _shown(views: Views | None, *, alone: bool) -> list[str]:
@@ -230,9 +243,11 @@ def _lines(done: Sequence[dict[str, Any]], seconds: float) -> Iterator[str]:
             hottest = system["maximum"]
             at = f", hottest at x {hottest['x']}, y {hottest['y']}" if hottest else ""
             yield f"  {system['system']}{how}: {system['label']}, probability {system['probability']:.3f}{at}"
-            if system["system"] not in told:
-                yield from _blob_lines(system)
-            told.add(system["system"])
+            new = [
+                text for text in (*_blob_lines(system), *system["notes"]) if f"{system['system']} {text}" not in told
+            ]
+            told |= {f"{system['system']} {text}" for text in new}
+            yield from (f"    {text}" for text in new)
     yield f"{counted(len(done), 'image')} explained in {seconds:.1f} s"
 
 
@@ -240,5 +255,4 @@ def _blob_lines(system: dict[str, Any]) -> Iterator[str]:
     for blob in system["blobs"]:
         where = "x {} to {}, y {} to {}".format(*(blob["box"][index] for index in (0, 2, 1, 3)))
         change = f"{blob['probability_without']:.3f} without it"
-        yield f"    blob {blob['blob']} ({blob['area_px']} px, {where}): {blob['contribution']:+.2f}, {change}"
-    yield from (f"    {text}" for text in system["notes"])
+        yield f"blob {blob['blob']} ({blob['area_px']} px, {where}): {blob['contribution']:+.2f}, {change}"

@@ -64,6 +64,7 @@ def load_networks(path: Path | str, *, device: str = "auto") -> ImageClassifier:
     """
     path = Path(path)
     content, tensors = read_tensors(path, FORMAT)
+    require_timm()
     try:
         return _restored(content, tensors, device)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, FeatstoreError, RuntimeError) as error:

@@ -156,8 +156,9 @@ def load_network(name: str, folder: Path) -> Any:
 def _misfit(model: Any, tensors: Mapping[str, Any]) -> str:
     """Say in what a checkpoint differs from a network; empty where it is the network's, give or take a classifier."""
     wanted = model.state_dict()
-    head = model.pretrained_cfg.get("classifier") or ()
-    heads = tuple(f"{one}." for one in ((head,) if isinstance(head, str) else head))
+    head = model.pretrained_cfg.get("classifier")
+    head = head if isinstance(head, str | list | tuple) else ()
+    heads = tuple(f"{one}." for one in ((head,) if isinstance(head, str) else head) if isinstance(one, str))
     lacking = [key for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
     over = [key for key in tensors if key not in wanted and not key.startswith(heads)]
     other = [key for key in wanted if key in tensors and wanted[key].shape != tensors[key].shape]

@@ -36,6 +36,8 @@ class NetworkExplainer:
 
     def __init__(self, model: ImageClassifier, name: str = "model") -> None:
         self.model, self.name = model, name
+        self.classes = [str(each) for each in model.classes_]
+        self.modules = [model.module(fold) for fold in range(len(model.networks_))]
 
     def explain(
         self, picture: Picture, label: str | None = None, views: Sequence[View] = ("grad-cam",)
@@ -53,20 +55,20 @@ class NetworkExplainer:
         Returns
         -------
         list of Explanation
-            One: the mean over the folds' networks of Grad-CAM at the last stage of each.
+            One: the mean over the folds' networks of Grad-CAM at the last stage of each, of calibrated logits. A
+            network whose last stage is no map of channels, such as a transformer, has no heatmap, and a note.
 
         Raises
         ------
         SettingError
             If there is no such class.
         """
-        model, classes = self.model, self.model.classes_.tolist()
+        model, classes, modules = self.model, self.classes, self.modules
         if label is not None and label not in classes:
             raise SettingError(
                 f"{self.name} knows no class {label!r}", expected=f"one of {', '.join(map(repr, classes))}"
             )
         pixels, framing = framed(picture.pixels, tissue_of(picture.pixels, picture.mask), model.network_.side_px)
-        modules = [model.module(fold) for fold in range(len(model.networks_))]
         inputs = model.input_of(pixels[None])
         probabilities = _probabilities(modules, model.temperatures_, inputs)
         target = int(probabilities.argmax()) if label is None else classes.index(label)
@@ -78,10 +80,31 @@ class NetworkExplainer:
         )
         if "grad-cam" not in views:
             return [replace(plain, notes=("a convolutional network has no attention to roll out",))]
-        maps = [grad_cam(module, last_stage(module), inputs, target)[0] for module in modules]
-        heatmap = _on_image(np.mean(maps, axis=0), framing)
+        if not _has_map(modules[0], inputs):
+            return [
+                replace(plain, notes=(f"no heatmap: the last stage of {model.network_.name} is no map of channels",))
+            ]
+        maps = [
+            grad_cam(module, last_stage(module), inputs, target)[0] / temperature
+            for module, temperature in zip(modules, model.temperatures_, strict=True)
+        ]
+        heatmap = _on_image(np.mean(maps, axis=0).astype(np.float32), framing)
         notes = () if heatmap.any() else ("nothing in the last stage speaks for the class: the map is empty",)
         return [replace(plain, method="Grad-CAM at the last stage", heatmap=heatmap, notes=notes)]
+
+
+def _has_map(module: Any, inputs: Any) -> bool:
+    """Whether the last stage answers with (n, channels, height, width), as convolutions do."""
+    import torch
+
+    stage, shapes = last_stage(module), list[tuple[int, ...]]()
+    hook = stage.register_forward_hook(lambda _module, _inputs, found: shapes.append(tuple(found.shape)))
+    try:
+        with torch.inference_mode():
+            module(inputs)
+    finally:
+        hook.remove()
+    return len(shapes[0]) == 4 and shapes[0][1] == module.feature_info[-1]["num_chs"]
 
 
 def _probabilities(modules: Sequence[Any], temperatures: Sequence[float], inputs: Any) -> NDArray[np.float64]:

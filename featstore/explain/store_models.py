@@ -150,7 +150,10 @@ class StoreExplainer:
         heat = np.where(tissue, whole, np.float32(0))
         notes = plain.notes
         if not heat.any():
-            notes = (*notes, "no token speaks for the class: the map is empty")
+            raised = any(share.contribution > 0 for share in plain.blobs)
+            cold = "all heat lay outside the tissue" if whole.any() else "no token speaks for the class"
+            cold = cold if raised or view == "rollout" else "no blob raises the class's odds beside the others"
+            notes = (*notes, f"the map is empty: {cold}")
         elif (beside := 1 - float(heat.sum()) / float(whole.sum())) > _WORTH_TELLING:
             notes = (*notes, f"{beside:.0%} of the map lay outside the tissue, on the crops' fill, and is not drawn")
         return replace(plain, method=_METHODS[view], heatmap=heat, notes=notes)

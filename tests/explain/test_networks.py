@@ -1,9 +1,12 @@
-"""Explanations of fine-tuned networks: the class they predict, and a map that lies where the network looked."""
+"""Explanations of fine-tuned networks: the class that they predict, and a map on the image."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from sklearn.base import clone
+from typer.testing import CliRunner
 
 from featstore.cnn import ImageClassifier, save_networks
 from featstore.cnn.pictures import frame
@@ -11,6 +14,7 @@ from featstore.dataset import find_dataset
 from featstore.errors import SettingError
 from featstore.explain import NetworkExplainer, draw_explanations
 from featstore.explain.networks import _on_image
+from featstore_cli.app import app
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +77,6 @@ def test_beside_a_model_of_a_store(networks, plain, picture, tmp_path) -> None:
 
 
 def test_the_command_takes_their_file(networks, made, plain, tmp_path) -> None:
-    from typer.testing import CliRunner
-
-    from featstore_cli.app import app
-
     save_networks(networks, tmp_path / "m2.model")
     image, m5 = made / "test_data" / "img_0100.png", plain.store.path.parent / "m5.model"
     how = ["--store", plain.store.path, "--out", tmp_path / "out", "--device", "cpu"]
@@ -85,3 +85,47 @@ def test_the_command_takes_their_file(networks, made, plain, tmp_path) -> None:
         assert result.exit_code == 0, result.stderr
         assert "m2, Grad-CAM at the last stage" in result.stdout
     assert "blob 0" in result.stdout
+
+
+def test_temperatures_are_part_of_the_map(networks, picture) -> None:
+    """A network with ten times the logits at ten times the temperature is the same network."""
+    explainer = NetworkExplainer(networks, "m2")
+    (before,) = explainer.explain(picture, "pink")
+    classifier = explainer.modules[0].get_classifier()
+    with torch.no_grad():
+        classifier.weight *= 10
+        classifier.bias *= 10
+    model = clone(networks)
+    model.__dict__.update(networks.__dict__)
+    model.temperatures_ = [10 * networks.temperatures_[0], networks.temperatures_[1]]
+    explainer.model = model
+    (after,) = explainer.explain(picture, "pink")
+    np.testing.assert_allclose(after.heatmap, before.heatmap, rtol=1e-3, atol=1e-5)
+    assert after.probability == pytest.approx(before.probability, abs=1e-5)
+
+
+def test_a_network_without_maps_says_so(records, picture) -> None:
+    training = [record for record in records if record.split == "train"]
+    model = ImageClassifier(
+        "test_vit.r160_in1k", from_scratch=True, use_mask=False, max_epochs=1, device="cpu", random_state=0
+    ).fit(training, [record.label for record in training])
+    (found,) = NetworkExplainer(model, "vit").explain(picture)
+    assert found.heatmap is None
+    assert "no map of channels" in found.notes[0]
+
+
+def test_two_files_of_one_name_are_told_apart(networks, made, tmp_path) -> None:
+    image = made / "test_data" / "img_0100.png"
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save_networks(networks, tmp_path / folder / "m.model")
+    how = ["--compare", tmp_path / "b" / "m.model", "--out", tmp_path / "out", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["explain", *map(str, [tmp_path / "a" / "m.model", image, *how])])
+    assert result.exit_code == 0, result.stderr
+    assert f"{tmp_path / 'a' / 'm'}, Grad-CAM" in result.stdout
+    assert f"{tmp_path / 'b' / 'm'}, Grad-CAM" in result.stdout
+    refused = CliRunner().invoke(
+        app, ["explain", *map(str, [tmp_path / "a" / "m.model", image, "--compare-store", "x"])]
+    )
+    assert refused.exit_code == 2
+    assert "without --compare" in refused.stderr
