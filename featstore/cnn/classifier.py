@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import accuracy_score, f1_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,16 +21,13 @@ from featstore.cnn.predicting import input_of, logits_of_state, module_of
 from featstore.cnn.settings import Settings
 from featstore.cnn.training import Part
 from featstore.encoders.device import resolve_device
+from featstore.toolkit.ensemble import scores_of
 from featstore.toolkit.inputs import check_labels
 from featstore.toolkit.logits import softmax
+from featstore.toolkit.presets import FOLD_TEMPERATURES
 from featstore.toolkit.temperature import fit_temperature
 
 __all__ = ["ImageClassifier"]
-
-FoldScore: TypeAlias = dict[str, Any]
-
-_TEMPERATURES = (0.1, 10.0)
-"""As the heads of a store's models are bounded: a fold has few images to choose by."""
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -303,20 +299,17 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.oof_probabilities_ = np.full((len(kept), len(self.classes_)), np.nan)
         settings = [replace(self.settings_, seed=seed + fold) for fold in range(self.n_splits)]
         for place, done in zip(places, train_folds(settings, places, how, self.n_jobs, callback), strict=True):
-            temperature = fit_temperature(done.logits, place.validation.codes, _TEMPERATURES) if self.calibrate else 1.0
+            temperature = (
+                fit_temperature(done.logits, place.validation.codes, FOLD_TEMPERATURES) if self.calibrate else 1.0
+            )
             probabilities = softmax(done.logits / temperature)
             self.oof_probabilities_[place.validating] = probabilities
             self.networks_.append(done.state)
             self.temperatures_.append(temperature)
-            macro_f1, accuracy = _scores(place.validation.codes, probabilities)
+            macro_f1, accuracy = scores_of(place.validation.codes, probabilities.argmax(axis=1))
             score = {"fold": place.fold, "val_macro_f1": macro_f1, "val_accuracy": accuracy, "temperature": temperature}
             self.fold_scores_.append({**score, "best_epoch": done.best_epoch, "epochs": done.epochs})
             self.notes_ += [note for note in done.notes if note not in self.notes_]
         validated = self.folds_ >= 0
-        self.oof_macro_f1_, self.oof_accuracy_ = _scores(images.codes[validated], self.oof_probabilities_[validated])
-
-
-def _scores(codes: NDArray[np.intp], probabilities: NDArray[np.float64]) -> tuple[float, float]:
-    predicted = probabilities.argmax(axis=1)
-    macro_f1 = f1_score(codes, predicted, average="macro", zero_division=0.0)
-    return float(macro_f1), float(accuracy_score(codes, predicted))
+        predicted = self.oof_probabilities_[validated].argmax(axis=1)
+        self.oof_macro_f1_, self.oof_accuracy_ = scores_of(images.codes[validated], predicted)

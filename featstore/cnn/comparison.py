@@ -27,7 +27,7 @@ from featstore.errors import DataError
 from featstore.evaluate import Candidate, cross_validate_nested
 from featstore.evaluate.estimate import without_nan
 from featstore.recipe import canonical_json
-from featstore.store import Store
+from featstore.store import Bags, Store
 from featstore.store.disk.files import make_folder, write_atomically
 from featstore.toolkit.predictions import Prediction, predict_images
 from featstore.toolkit.presets import m4, m5
@@ -154,9 +154,8 @@ class Reproduction:
         self.names, self.training = names, [by_name[name] for name in names]
         self.test = [record for record in records if record.split == "test"]
         self._require_same_content([*self.training, *self.test])
-        place = {name: index for index, name in enumerate(bags.images.tolist())}
-        self.order = np.array([place[name] for name in names])
-        self.labels, self.groups = bags.labels[self.order], bags.groups[self.order]
+        bags = self._in_order(bags)
+        self.labels, self.groups = bags.labels, bags.groups
 
     def rows(self, callback: Callable[[str, int, int], object] = lambda *_: None) -> tuple[list[Row], list[Row]]:
         """Work out every row that is not there yet.
@@ -245,14 +244,18 @@ class Reproduction:
 
     def _heads(self, system: str, repeats: int) -> Row:
         preset, n_splits = {"m4": m4, "m5": m5}[system], self.protocol.inner_folds
-        bags = self.store.bags("train", repeats=repeats)
-        place = {name: index for index, name in enumerate(bags.images.tolist())}
-        bags = bags[np.array([place[name] for name in self.names])]
+        bags = self._in_order(self.store.bags("train", repeats=repeats))
         fitted = preset(self.protocol.seed, n_splits, n_jobs=self.protocol.n_jobs).fit(bags, bags.labels)
         stored = any(row.split == "test" for row in self.store.images.values())
         predictions = predict_images(fitted, self.store) if stored else []
         honest = self._nested(preset(None, n_splits), bags)
         return {**self._best(fitted), "macro_f1": honest, **self._test(predictions)}
+
+    def _in_order(self, bags: Bags) -> Bags:
+        """Take the images that are compared, by name."""
+        place = {name: index for index, name in enumerate(bags.images.tolist())}
+        ordered: Bags = bags[np.array([place[name] for name in self.names])]
+        return ordered
 
     def _nested(self, model: Any, X: Any) -> dict[str, float]:
         protocol = self.protocol

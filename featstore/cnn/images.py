@@ -29,14 +29,13 @@ class Chosen:
 
     Attributes
     ----------
-    training, test : list of ImageRecord
-        The former with a label.
+    training : list of ImageRecord
+        With a label.
     unusable : dict of str to str
         Why each image that was not taken can't be used, by its key.
     """
 
     training: list[ImageRecord]
-    test: list[ImageRecord]
     unusable: dict[str, str]
 
 
@@ -57,8 +56,7 @@ def choose_images(dataset: Dataset) -> Chosen:
             expected="labelled training images of two classes or more",
             remedy="See what featstore extract --dry-run says of these data.",
         )
-    test = [r for r in dataset.records if r.split == "test" and not problems[r.image]]
-    return Chosen(training, test, {image: why for image, why in problems.items() if why})
+    return Chosen(training, {image: why for image, why in problems.items() if why})
 
 
 def _problem(record: ImageRecord) -> str:

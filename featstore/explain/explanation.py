@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError
+from featstore.errors import DataError, SettingError
 
-__all__ = ["BlobShare", "Explanation", "Heatmap"]
+__all__ = ["BlobShare", "Explanation", "Heatmap", "position_of"]
 
 Heatmap = NDArray[np.float32]
 """Of shape (height, width) of the image; 0 or more, 0 where nothing speaks for the class."""
@@ -112,3 +112,16 @@ class Explanation:
             "maximum": None if self.maximum is None else dict(zip("xy", self.maximum, strict=True)),
             "notes": list(self.notes),
         }
+
+
+def position_of(label: str, classes: Sequence[str], system: str) -> int:
+    """Return the position of a class among those that a system knows.
+
+    Raises
+    ------
+    SettingError
+        If it is not among them.
+    """
+    if label not in classes:
+        raise SettingError(f"{system} knows no class {label!r}", expected=f"one of {', '.join(map(repr, classes))}")
+    return list(classes).index(label)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from featstore.cnn import ImageClassifier
 from featstore.cnn.networks import last_stage
 from featstore.cnn.pictures import Framing, framed, tissue_of
-from featstore.errors import SettingError
-from featstore.explain.explanation import Explanation, Heatmap
+from featstore.explain.explanation import Explanation, Heatmap, position_of
 from featstore.explain.gradcam import grad_cam
 from featstore.explain.picture import Picture
 from featstore.explain.store_models import View
@@ -64,14 +63,10 @@ class NetworkExplainer:
             If there is no such class.
         """
         model, classes, modules = self.model, self.classes, self.modules
-        if label is not None and label not in classes:
-            raise SettingError(
-                f"{self.name} knows no class {label!r}", expected=f"one of {', '.join(map(repr, classes))}"
-            )
         pixels, framing = framed(picture.pixels, tissue_of(picture.pixels, picture.mask), model.network_.side_px)
         inputs = model.input_of(pixels[None])
         probabilities = _probabilities(modules, model.temperatures_, inputs)
-        target = int(probabilities.argmax()) if label is None else classes.index(label)
+        target = int(probabilities.argmax()) if label is None else position_of(label, classes, self.name)
         plain = Explanation(
             system=self.name,
             label=classes[target],

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from featstore.crops import Blobs, cut_crop, find_blobs
 from featstore.encoders import Encoder
 from featstore.encoders.model import ModelEncoder
-from featstore.errors import FingerprintMismatchError, ModelError, SettingError
+from featstore.errors import FingerprintMismatchError, ModelError
 from featstore.explain.contributions import Contributions, bags_of, blob_contributions
-from featstore.explain.explanation import BlobShare, Explanation
+from featstore.explain.explanation import BlobShare, Explanation, position_of
 from featstore.explain.heads import mlp_heads, score_and_gradient
 from featstore.explain.picture import Picture
 from featstore.explain.places import lay_over, outline_of
@@ -109,7 +109,7 @@ class StoreExplainer:
         """
         seen = self.look(picture)
         found = blob_contributions(self.model, seen.embeddings, self.store.fingerprint)
-        position = int(found.probabilities.argmax()) if label is None else self._position(label)
+        position = int(found.probabilities.argmax()) if label is None else position_of(label, self.classes, self.name)
         why_not = {view: self._why_not(view) for view in views}
         plain = Explanation(
             system=self.name,
@@ -200,13 +200,6 @@ class StoreExplainer:
         if any(row.split == "train" and row.sha256 == picture.sha256 for row in self.store.images.values()):
             notes.append("a training image of the store: the model may have been fitted on it")
         return notes
-
-    def _position(self, label: str) -> int:
-        if label not in self.classes:
-            raise SettingError(
-                f"{self.name} knows no class {label!r}", expected=f"one of {', '.join(map(repr, self.classes))}"
-            )
-        return self.classes.index(label)
 
 
 def require_same_recipe(model: Any, store: Store) -> None:

@@ -34,7 +34,7 @@ from featstore.toolkit.splits import assign_folds
 from featstore.toolkit.temperature import TemperatureScaling
 from featstore.toolkit.threads import one_core, side_by_side
 
-__all__ = ["FoldEnsemble", "FoldScore"]
+__all__ = ["FoldEnsemble", "FoldScore", "scores_of"]
 
 FoldScore: TypeAlias = dict[str, Any]
 
@@ -146,7 +146,7 @@ class FoldEnsemble(Delegating, ClassifierMixin, BaseEstimator):
         back = slice(None) if order is None else np.argsort(order)
         self.folds_, self.oof_probabilities_ = folds[back], out_of_fold[back]
         predicted = self.classes_[self.oof_probabilities_.argmax(axis=1)]
-        self.oof_macro_f1_, self.oof_accuracy_ = _scores(labels, predicted)
+        self.oof_macro_f1_, self.oof_accuracy_ = scores_of(labels, predicted)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -192,7 +192,7 @@ class FoldEnsemble(Delegating, ClassifierMixin, BaseEstimator):
         out_of_fold = np.zeros((len(images.y), len(self.classes_)))
         for fold, (estimator, probabilities) in enumerate(side_by_side(tasks, self.n_jobs)):
             left_out = folds == fold
-            macro_f1, accuracy = _scores(images.y[left_out], self.classes_[probabilities.argmax(axis=1)])
+            macro_f1, accuracy = scores_of(images.y[left_out], self.classes_[probabilities.argmax(axis=1)])
             temperatures, weights = _choices(estimator)
             score = {"fold": fold, "val_macro_f1": macro_f1, "val_accuracy": accuracy}
             self.fold_scores_.append({**score, "temperatures": temperatures, "weights": weights})
@@ -236,5 +236,6 @@ def _choices(estimator: Any) -> tuple[dict[str, float], dict[str, float]]:
     )
 
 
-def _scores(y: NDArray[Any], predicted: NDArray[Any]) -> tuple[float, float]:
+def scores_of(y: NDArray[Any], predicted: NDArray[Any]) -> tuple[float, float]:
+    """Return macro-F1 and accuracy of predicted classes."""
     return float(f1_score(y, predicted, average="macro", zero_division=0.0)), float(accuracy_score(y, predicted))

@@ -17,12 +17,12 @@ from featstore.toolkit.pooling import MeanPool, PooledHead
 from featstore.toolkit.temperature import TemperatureScaling
 from featstore.toolkit.views import OnView
 
-__all__ = ["m4", "m5", "xgboost_for_embeddings"]
+__all__ = ["FOLD_TEMPERATURES", "m4", "m5", "xgboost_for_embeddings"]
 
 Head: TypeAlias = tuple[str, Any]
 
 # A fold's validation part has some dozen images: when all of them are right, it asks for a temperature of 0.
-_BOUNDS = (0.1, 10.0)
+FOLD_TEMPERATURES = (0.1, 10.0)
 
 
 def m4(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None, *, n_views: int = 1) -> FoldEnsemble:
@@ -91,7 +91,9 @@ def _fused(heads: Sequence[Head]) -> LogitFusion:
 
 
 def _calibrated(head: Any) -> Any:
-    return head if isinstance(head, TemperatureScaling) else TemperatureScaling(_for_bags(head), bounds=_BOUNDS)
+    return (
+        head if isinstance(head, TemperatureScaling) else TemperatureScaling(_for_bags(head), bounds=FOLD_TEMPERATURES)
+    )
 
 
 def _for_bags(head: Any) -> Any:
