@@ -34,8 +34,9 @@ lint: $(STAMP) ## style, types, and which room may import which
 	$(BIN)/mypy
 	PYTHONPATH=.:cli $(BIN)/lint-imports
 
-faults: $(STAMP) ## the store's faults at length: 200 kills, 8 writers of 50 commits, 500 flipped bytes (minutes)
+faults: $(STAMP) ## faults at length: a store's 200 kills, 8 writers of 50 commits, 500 flipped bytes; 10 kills of a training (minutes)
 	FAULTS=long $(BIN)/python -m pytest tests/store/faults
+	FAULTS=long $(BIN)/python -m pytest tests/cli/test_baseline.py -k killed
 
 bench: $(STAMP) ## every benchmark, as ratios measured in one run
 	$(BIN)/python -m tests.benchmarks

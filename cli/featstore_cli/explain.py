@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from featstore_cli.options import VersionOption, check_folder
+from featstore_cli.options import VersionOption, check_pictures
 from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from featstore.encoders import Encoder
     from featstore.explain import NetworkExplainer, StoreExplainer
+    from featstore.store import Store
 
     Explainer: TypeAlias = StoreExplainer | NetworkExplainer
 
@@ -30,7 +33,7 @@ Examples:
   featstore explain m5.model img_0000.png --compare m4.model
   featstore explain phikon.model img_0000.png --store phikon.store --weights phikon-v2/"""
 
-_MODEL = Path("ensemble.model")
+_MODEL, _STORE = Path("ensemble.model"), Path("embeddings.store")
 
 
 class Views(StrEnum):
@@ -65,13 +68,13 @@ def explain(
         Views | None,
         typer.Option("--view", help="Heatmap: grad-cam, rollout, or both.", show_default="both; grad-cam to compare"),
     ] = None,
-    store: Annotated[Path, typer.Option(help="Store that the model was fitted on: its recipe makes the crops.")] = Path(
-        "embeddings.store"
-    ),
-    store_version: VersionOption = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Name of the encoder.", show_default="that of the store's recipe")
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Store that the model was fitted on: its recipe makes the crops.", show_default="embeddings.store"
+        ),
     ] = None,
+    store_version: VersionOption = None,
     weights: Annotated[Path | None, typer.Option(help="Folder with the encoder's weights (safetensors).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     compare_store: Annotated[
@@ -89,6 +92,7 @@ def explain(
     Grad-CAM through the frozen encoder and the MLP heads of all folds, and attention rollout; an encoder without
     tokens (stain-texture) has none. Images need not be in the store.
     """
+    from featstore.explain import StoreExplainer
     from featstore.extras import require_extra
 
     started = time.perf_counter()
@@ -99,15 +103,18 @@ def explain(
         raise typer.BadParameter("means nothing without --compare", param_hint="--compare-store, --compare-weights")
     pictures = {image: out / name for image, name in _pictures(images).items()}
     names = [picture.name for picture in pictures.values()]
-    check_folder("--out", out, names, [model, compare, mask, store, compare_store, weights, compare_weights, *images])
+    check_pictures("--out", out, names, [model, compare, mask, store, compare_store, weights, compare_weights, *images])
     for package in ("matplotlib", "captum"):
         require_extra(package, "explain", "explanations need")
-    explainers = [_load(model, store, store_version, encoder, weights, device)]
+    source = _Source(store, store_version, weights)
+    explainers = [_load(model, source, device)]
     if compare is not None and (compare_store or compare_weights) is None:
-        explainers.append(_load(compare, store, store_version, encoder, weights, device, explainers[0]))
+        explainers.append(_load(compare, source, device, explainers[0]))
     elif compare is not None:
-        version = store_version if compare_store is None else None
-        explainers.append(_load(compare, compare_store or store, version, None, compare_weights, device))
+        own_version = store_version if compare_store is None else None
+        explainers.append(_load(compare, _Source(compare_store or store, own_version, compare_weights), device))
+    if not any(isinstance(explainer, StoreExplainer) for explainer in explainers):
+        _refuse_for_networks({"--store": store, "--store-version": store_version, "--weights": weights})
     _tell_apart(explainers, model, compare)
     done, failed = _explain_all(explainers, pictures, mask, label, _shown(views, alone=compare is None))
     seconds = round(time.perf_counter() - started, 3)
@@ -159,38 +166,56 @@ def _pictures(images: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _load(
-    model: Path,
-    store: Path,
-    version: int | None,
-    encoder: str | None,
-    weights: Path | None,
-    device: str,
-    beside: Explainer | None = None,
-) -> Explainer:
+@dataclass(frozen=True)
+class _Source:
+    """Where a store's model gets crops and embeddings from, as the user named it."""
+
+    store: Path | None
+    version: int | None
+    weights: Path | None
+
+
+def _load(model: Path, source: _Source, device: str, beside: Explainer | None = None) -> Explainer:
     """Open a model: fine-tuned networks, or a store's, whose encoder comes last or is that of the model beside it."""
     from featstore.cnn import load_networks
-    from featstore.encoders import load_encoder
     from featstore.explain import NetworkExplainer, StoreExplainer
     from featstore.explain.store_models import require_same_recipe
-    from featstore.recipe import Recipe
     from featstore.store import open_store
     from featstore.toolkit import load_model
     from featstore.toolkit.archive import is_safetensors
 
     if is_safetensors(model):
         return NetworkExplainer(load_networks(model, device=device), model.stem)
-    fitted, opened = load_model(model), open_store(store, version=version)
+    fitted, opened = load_model(model), open_store(source.store or _STORE, version=source.version)
     require_same_recipe(fitted, opened)
     if isinstance(beside, StoreExplainer):
         return StoreExplainer(fitted, opened, beside.encoder, model.stem)
-    wanted = Recipe.from_dict(opened.recipe).encoder
-    revision = wanted.revision or None if weights is None and encoder in (None, wanted.name) else None
-    # Gradients want all digits, whatever the device.
-    loaded = load_encoder(
-        encoder or wanted.name, weights=weights, revision=revision, device=device, precision="float32"
-    )
-    return StoreExplainer(fitted, opened, loaded, model.stem)
+    return StoreExplainer(fitted, opened, _encoder_of(opened, source.weights, device), model.stem)
+
+
+def _encoder_of(store: Store, weights: Path | None, device: str) -> Encoder:
+    """Load the encoder that made a store's embeddings, in float32: gradients want all digits, whatever the device."""
+    from featstore.encoders import load_encoder
+    from featstore.errors import WeightsNotFoundError
+    from featstore.recipe import Recipe
+
+    wanted = Recipe.from_dict(store.recipe).encoder
+    revision = wanted.revision or None if weights is None else None
+    try:
+        return load_encoder(wanted.name, weights=weights, revision=revision, device=device, precision="float32")
+    except WeightsNotFoundError as error:
+        if weights is not None or wanted.revision:
+            raise
+        raise WeightsNotFoundError(
+            f"{store.path} was made with weights of {wanted.name} from a folder, and they are not in the hub's cache",
+            remedy="Name that folder with --weights.",
+        ) from error
+
+
+def _refuse_for_networks(given: Mapping[str, object]) -> None:
+    """Refuse options that only models of stores have a use for."""
+    if idle := [option for option, value in given.items() if value is not None]:
+        raise typer.BadParameter("means nothing for fine-tuned networks", param_hint=", ".join(idle))
 
 
 def _explain_all(
@@ -254,5 +279,5 @@ def _lines(done: Sequence[dict[str, Any]], seconds: float) -> Iterator[str]:
 def _blob_lines(system: dict[str, Any]) -> Iterator[str]:
     for blob in system["blobs"]:
         where = "x {} to {}, y {} to {}".format(*(blob["box"][index] for index in (0, 2, 1, 3)))
-        change = f"{blob['probability_without']:.3f} without it"
+        change = f"{blob['probability_without']:.3f} without it, {blob['probability_alone']:.3f} alone"
         yield f"blob {blob['blob']} ({blob['area_px']} px, {where}): {blob['contribution']:+.2f}, {change}"

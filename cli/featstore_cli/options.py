@@ -18,6 +18,7 @@ __all__ = [
     "VersionOption",
     "check_folder",
     "check_outputs",
+    "check_pictures",
     "given_stores",
     "nothing_changed",
     "nothing_written",
@@ -105,6 +106,25 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
             raise typer.BadParameter(f"{path} is stdout, where --json prints nothing else", param_hint=option)
         _refuse_within(taken, path, option)
         taken.append(path.resolve())
+
+
+def check_pictures(option: str, folder: Path, names: Iterable[str], inputs: Iterable[Path | None]) -> None:
+    """Refuse, before any work, a folder that these pictures can't be drawn in, or one with other files of their names.
+
+    Raises
+    ------
+    StoreWriteError, typer.BadParameter
+        As `check_folder` does; and if a file is in the way that featstore did not draw.
+    """
+    from featstore.drawn import is_drawn
+
+    names = list(names)
+    check_folder(option, folder, names, inputs)
+    for path in (folder / name for name in names):
+        if path.is_file() and not is_drawn(path):
+            raise typer.BadParameter(
+                f"{path} is there, and no picture of featstore's: name another folder", param_hint=option
+            )
 
 
 def check_folder(option: str, folder: Path, names: Iterable[str], inputs: Iterable[Path | None]) -> None:

@@ -27,10 +27,13 @@ class Contributions:
         With all blobs.
     without : ndarray of shape (n_blobs, n_classes)
         Without each; for the only blob of an image the class prior, which is what is left.
+    alone : ndarray of shape (n_blobs, n_classes)
+        Of each as if it were all there is.
     """
 
     probabilities: Probabilities
     without: Probabilities
+    alone: Probabilities
 
     def of(self, position: int) -> Probabilities:
         """Return each blob's contribution to a class, (n_blobs,): log-odds with it less log-odds without.
@@ -54,7 +57,7 @@ def log_odds(probabilities: Probabilities, position: int) -> Probabilities:
 
 
 def blob_contributions(model: Any, embeddings: NDArray[np.float32], fingerprint: str = "") -> Contributions:
-    """Ask a model about an image with all its blobs and without each, in one go.
+    """Ask a model about an image with all its blobs, without each and with each alone, in one go.
 
     That needs no more than ``predict_proba``: any head will do. The probabilities are those of the ensemble, the mean
     over its folds.
@@ -79,10 +82,11 @@ def blob_contributions(model: Any, embeddings: NDArray[np.float32], fingerprint:
             expected="a FoldEnsemble, such as featstore fit writes",
         )
     count = len(embeddings)
-    asked = [embeddings, *(np.delete(embeddings, blob, axis=0) for blob in range(count if count > 1 else 0))]
+    rests = [np.delete(embeddings, blob, axis=0) for blob in range(count)] if count > 1 else []
+    asked = [embeddings, *(embeddings[blob : blob + 1] for blob in range(count)), *rests]
     said = np.asarray(model.predict_proba(bags_of(asked, fingerprint)), dtype=np.float64)
-    without = said[1:] if count > 1 else np.asarray(model.class_prior_, dtype=np.float64)[None]
-    return Contributions(said[0], without)
+    without = said[1 + count :] if rests else np.asarray(model.class_prior_, dtype=np.float64)[None]
+    return Contributions(said[0], without, said[1 : 1 + count])
 
 
 def bags_of(images: Sequence[NDArray[np.float32]], fingerprint: str = "") -> Bags:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.drawn import SOFTWARE
 from featstore.errors import DataError
 from featstore.explain.explanation import BlobShare, Explanation
 from featstore.extras import require_extra
@@ -72,7 +73,7 @@ def draw_explanations(
         _draw_panel(figure.add_subplot(rows, columns, number + 1), pixels, explanation, scale)
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(
-        picture, format="png", dpi=110, bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
+        picture, format="png", dpi=110, bbox_inches="tight", pad_inches=0.15, metadata={"Software": SOFTWARE}
     )
     write_atomically(path, picture.getvalue())
 

@@ -32,6 +32,8 @@ class BlobShare:
         The class's log-odds with all blobs less those without this one.
     probability_without : float
         Of the class, without this blob.
+    probability_alone : float
+        Of the class, if this blob were all there is.
     outline : tuple of ndarray of shape (n, 2), int
         Closed curves, as (x, y) in pixels of the image.
     """
@@ -41,6 +43,7 @@ class BlobShare:
     box: tuple[int, int, int, int]
     contribution: float
     probability_without: float
+    probability_alone: float
     outline: tuple[NDArray[np.int32], ...] = ()
 
 
@@ -101,7 +104,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain types: no heatmap, no outlines."""
-        shown = ("blob", "area_px", "box", "contribution", "probability_without")
+        shown = ("blob", "area_px", "box", "contribution", "probability_without", "probability_alone")
         return {
             "system": self.system,
             "label": self.label,

@@ -230,6 +230,7 @@ def _shares(blobs: Blobs, found: Contributions, position: int) -> tuple[BlobShar
             blob.box,
             float(changes[number]),
             float(found.without[number, position]),
+            float(found.alone[number, position]),
             outline_of(blobs, blob),
         )
         for number, blob in enumerate(blobs.blobs)

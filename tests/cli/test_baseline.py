@@ -138,26 +138,41 @@ def start(*arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
+def after_a_checkpoint(process, folder):
+    """Wait until a checkpoint is written."""
+    found = checkpoints(folder)
+    deadline = time.monotonic() + 60
+    while checkpoints(folder) == found:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def checkpoints(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+
+
 def test_killed_at_random_moments_and_run_again_it_ends_the_same(data, tmp_path):
-    kills = 10 if os.environ.get("FAULTS") == "long" else 2
-    how = ("m3", data, "--folds", "2", "--epochs", "14", "--patience", "14", "--json", *QUICK)
+    """Each time at least a checkpoint is written before the kill."""
+    kills, epochs = (10, 80) if os.environ.get("FAULTS") == "long" else (2, 16)
+    how = ("m3", data, "--folds", "2", "--epochs", epochs, "--patience", epochs, "--json", *QUICK)
     whole = start(*how, "--model", tmp_path / "whole.model")
+    after_a_checkpoint(whole, tmp_path / "whole.model.checkpoints")
     began = time.monotonic()
-    out, err = whole.communicate(timeout=200)
+    out, err = whole.communicate(timeout=300)
     lasted = time.monotonic() - began
     assert whole.returncode == 0, err
-    moments, killed, model = random.Random(0), 0, tmp_path / "killed.model"
+    moments, model = random.Random(0), tmp_path / "killed.model"
     for _ in range(kills):
         process = start(*how, "--model", model)
-        try:
-            process.communicate(timeout=lasted * moments.uniform(0.3, 0.9))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            killed += 1
-    assert killed > 0
+        after_a_checkpoint(process, tmp_path / "killed.model.checkpoints")
+        time.sleep(moments.uniform(0, 0.8 * lasted / kills))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert not model.exists()
     last = start(*how, "--model", model)
-    told, err = last.communicate(timeout=200)
+    told, err = last.communicate(timeout=300)
     assert last.returncode == 0, err
     assert json.loads(told)["folds"] == json.loads(out)["folds"]
     assert model.read_bytes() == (tmp_path / "whole.model").read_bytes()
@@ -167,11 +182,8 @@ def test_killed_at_random_moments_and_run_again_it_ends_the_same(data, tmp_path)
 def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     model = tmp_path / "x.model"
     process = start("m2", data, "--folds", "2", "--epochs", "200", "--patience", "200", *QUICK, "--model", model)
-    deadline = time.monotonic() + 60
     folder = tmp_path / "x.model.checkpoints"
-    while not list(folder.glob("*.safetensors")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    after_a_checkpoint(process, folder)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import cv2
 import pytest
@@ -80,7 +81,7 @@ def test_images_of_one_name_get_pictures_of_two(arguments, small_data, featstore
         (["--mask", "m.png"], 2, "one mask for 2 images"),
         (["--label", "nothing of the kind"], 1, "knows no class"),
         (["--view", "x-ray"], 2, "x-ray"),
-        (["--encoder", "phikon-v2", "--weights", "nowhere"], 1, "nowhere"),
+        (["--weights", "nowhere"], 1, "stain-texture has no weights"),
         (["--compare", "nowhere.model"], 1, "nowhere.model"),
     ],
 )
@@ -110,3 +111,73 @@ def test_a_store_of_another_recipe_is_refused_before_the_encoder_is_loaded(
     assert "fingerprint" in result.stderr
     assert "--store" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_somebody_else_s_is_not_drawn_over(
+    arguments, small_data, featstore, featstore_json, tmp_path
+) -> None:
+    """A training image of the same name, say; a picture that was drawn before is."""
+    mine = tmp_path / "out" / "img_0000.png"
+    mine.parent.mkdir()
+    shutil.copy(small_data / "train_data" / "img_0000.png", mine)
+    before = mine.read_bytes()
+    result = featstore(*arguments("img_0000.png"))
+    assert result.exit_code == 2
+    assert "no picture of featstore's" in " ".join(result.stderr.split())
+    assert mine.read_bytes() == before
+    mine.unlink()
+    for _ in range(2):
+        featstore_json(*arguments("img_0000.png"))
+
+
+@pytest.fixture(scope="module")
+def phikon(small_data, tiny_dinov2, featstore_json, tmp_path_factory) -> Path:
+    """A store of a vision transformer whose weights are in a folder, and a model on it."""
+    folder = tmp_path_factory.mktemp("phikon")
+    how = ("--weights", tiny_dinov2, "--device", "cpu", "--precision", "float32")
+    featstore_json("extract", small_data, "--store", folder / "p.store", *how)
+    featstore_json("fit", folder / "p.store", "--model", folder / "p.model", "--folds", 2)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("view", "methods"),
+    [
+        ([], ["Grad-CAM at the tokens", "attention rollout"]),
+        (["--view", "grad-cam"], ["Grad-CAM at the tokens"]),
+        (["--view", "rollout"], ["attention rollout"]),
+    ],
+)
+def test_heatmaps_of_a_transformer(phikon, small_data, tiny_dinov2, featstore_json, tmp_path, view, methods) -> None:
+    image = small_data / "test_data" / "img_0001.png"
+    how = ("--store", phikon / "p.store", "--weights", tiny_dinov2, "--device", "cpu", "--out", tmp_path / "out")
+    told = featstore_json("explain", phikon / "p.model", image, *how, *view)
+    systems = told["images"][0]["systems"]
+    assert [system["method"] for system in systems] == methods
+    height, width = cv2.imread(str(image)).shape[:2]
+    for system in systems:
+        if system["maximum"] is None:
+            assert any("the map is empty" in text for text in system["notes"])
+        else:
+            assert 0 <= system["maximum"]["x"] < width
+            assert 0 <= system["maximum"]["y"] < height
+
+
+def test_models_of_two_stores_side_by_side(phikon, work, small_data, tiny_dinov2, featstore_json, tmp_path) -> None:
+    image = small_data / "test_data" / "img_0001.png"
+    other = ("--compare", phikon / "p.model", "--compare-store", phikon / "p.store", "--compare-weights", tiny_dinov2)
+    where = ("--store", work / "s.store", "--device", "cpu", "--out", tmp_path / "out")
+    told = featstore_json("explain", work / "m.model", image, *where, *other)
+    ours, theirs = told["images"][0]["systems"]
+    assert (ours["system"], ours["method"]) == ("m", "")
+    assert (theirs["system"], theirs["method"]) == ("p", "Grad-CAM at the tokens")
+
+
+def test_weights_of_a_folder_have_to_be_named_again(phikon, small_data, featstore, tmp_path) -> None:
+    image = small_data / "test_data" / "img_0001.png"
+    how = ("--store", phikon / "p.store", "--device", "cpu", "--out", tmp_path / "out")
+    result = featstore("explain", phikon / "p.model", image, *how)
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
+    assert "made with weights of phikon-v2 from a folder" in said
+    assert "Name that folder with --weights." in said

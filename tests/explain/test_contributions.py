@@ -28,6 +28,8 @@ def test_they_equal_the_difference_of_two_predictions(vit, picture) -> None:
             odds = [np.log(p[position] / p[1 - position]) for p in (whole, without)]
             assert found.of(position)[blob] == pytest.approx(odds[0] - odds[1], rel=1e-9)
             np.testing.assert_allclose(found.without[blob], without, rtol=1e-9)
+            alone = explainer.probabilities([embeddings[[blob]]])[0]
+            np.testing.assert_allclose(found.alone[blob], alone, rtol=1e-9)
 
 
 def test_of_two_classes_one_gains_what_the_other_loses(vit, picture) -> None:
@@ -45,6 +47,7 @@ def test_the_order_of_blobs_does_not_matter(model, rng) -> None:
 def test_without_its_only_blob_the_prior_is_left(model, rng) -> None:
     found = blob_contributions(model, rng.standard_normal((1, 12)).astype(np.float32))
     np.testing.assert_array_equal(found.without, model.class_prior_[None])
+    np.testing.assert_array_equal(found.alone, found.probabilities[None])
     assert found.of(1)[0] == pytest.approx(log_odds(found.probabilities, 1) - log_odds(model.class_prior_, 1))
 
 

@@ -79,8 +79,9 @@ def test_beside_a_model_of_a_store(networks, plain, picture, tmp_path) -> None:
 def test_the_command_takes_their_file(networks, made, plain, tmp_path) -> None:
     save_networks(networks, tmp_path / "m2.model")
     image, m5 = made / "test_data" / "img_0100.png", plain.store.path.parent / "m5.model"
-    how = ["--store", plain.store.path, "--out", tmp_path / "out", "--device", "cpu"]
-    for models in ([tmp_path / "m2.model", image], [m5, image, "--compare", tmp_path / "m2.model"]):
+    how = ["--out", tmp_path / "out", "--device", "cpu"]
+    beside = [m5, image, "--compare", tmp_path / "m2.model", "--store", plain.store.path]
+    for models in ([tmp_path / "m2.model", image], beside):
         result = CliRunner().invoke(app, ["explain", *map(str, [*models, *how])])
         assert result.exit_code == 0, result.stderr
         assert "m2, Grad-CAM at the last stage" in result.stdout
@@ -129,3 +130,12 @@ def test_two_files_of_one_name_are_told_apart(networks, made, tmp_path) -> None:
     )
     assert refused.exit_code == 2
     assert "without --compare" in refused.stderr
+
+
+def test_options_of_stores_mean_nothing_to_networks(networks, made, tmp_path) -> None:
+    save_networks(networks, tmp_path / "m.model")
+    image = made / "test_data" / "img_0100.png"
+    for option in (["--store", "x.store"], ["--weights", "x"], ["--store-version", "1"]):
+        result = CliRunner().invoke(app, ["explain", *map(str, [tmp_path / "m.model", image]), *option])
+        assert result.exit_code == 2
+        assert "means nothing for fine-tuned networks" in " ".join(result.stderr.split())

@@ -16,20 +16,23 @@ BOXES = [(60, 40, 120, 70), (0, 90, 20, 150), (150, 10, 200, 60)]
 
 
 @pytest.mark.parametrize("box", BOXES)
-def test_a_crop_laid_over_is_where_it_was_cut(rng, box) -> None:
-    """A picture of gentle slopes, cut and brought to 64 pixels, comes back to its own place."""
+@pytest.mark.parametrize("way", ["x", "y"])
+def test_a_crop_laid_over_is_where_it_was_cut(box, way) -> None:
+    """A slope along one way, cut and brought to 64 pixels, comes back to its own place: a pixel too far would show."""
     x0, y0, x1, y1 = box
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    slopes = (60 + 0.4 * x + 0.5 * y).astype(np.uint8)
+    slope = (30 + 1.1 * {"x": x, "y": y}[way]).astype(np.uint8)
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[y0:y1, x0:x1] = 255
     settings = CropSettings()
-    blobs = find_blobs(np.dstack([slopes] * 3), mask, settings)
-    crop = cut_crop(np.dstack([slopes] * 3), blobs, blobs.blobs[0], settings)[..., 0]
+    blobs = find_blobs(np.dstack([slope] * 3), mask, settings)
+    crop = cut_crop(np.dstack([slope] * 3), blobs, blobs.blobs[0], settings)[..., 0]
     seen = cv2.resize(crop, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     heat = lay_over(seen[None], [box], settings.margin, (HEIGHT, WIDTH))
     inner = np.s_[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4]
-    assert np.abs(heat[inner] - slopes[inner]).max() < 4
+    wrong = heat[inner] - slope[inner]
+    assert np.abs(wrong).max() < 1.5
+    assert abs(wrong.mean()) < 0.55  # of 1.1 a pixel
 
 
 @pytest.mark.parametrize("box", BOXES)
