@@ -176,19 +176,17 @@ def _renamed(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def embedding_of(model: Any, pixels: Any) -> Any:
-    """Run the network without gradients: (n, 3, size, size) to (n, dim).
+    """Run the network in whatever mode torch is in: (n, 3, size, size) to (n, dim).
 
     What timm gives without a classifier: pooled, as the network was trained. One that pools nothing
     (``global_pool`` is empty, as of Virchow and H0-mini) gives its class token, then the mean of its patches' tokens,
     as their authors do (Zimmermann et al., 2024, arXiv:2408.00738).
     """
-    torch = require("torch")
-    with torch.inference_mode():
-        found = model(pixels)
-        prefix = getattr(model, "num_prefix_tokens", 0)
-        if found.ndim != 3 or not prefix:
-            return found
-        return torch.cat((found[:, 0], found[:, prefix:].mean(dim=1)), dim=1)
+    found = model(pixels)
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    if found.ndim != 3 or not prefix:
+        return found
+    return require("torch").cat((found[:, 0], found[:, prefix:].mean(dim=1)), dim=1)
 
 
 def check_network(name: str, model: Any, pixels: Any) -> int:
@@ -200,7 +198,8 @@ def check_network(name: str, model: Any, pixels: Any) -> int:
         If it can't be run, or gives a map or tokens without one that stands for all.
     """
     try:
-        shape = tuple(embedding_of(model, pixels).shape)
+        with require("torch").inference_mode():
+            shape = tuple(embedding_of(model, pixels).shape)
     except Exception as error:
         raise EncoderError(
             f"{name} ({type(model).__name__}) can't embed a picture of {pixels.shape[-1]} pixels in {pixels.dtype} "
