@@ -19,7 +19,7 @@ from featstore.cnn.networks import Network, find_network
 from featstore.cnn.pictures import Image, load_pictures
 from featstore.cnn.predicting import input_of, logits_of_state, module_of
 from featstore.cnn.settings import Settings
-from featstore.cnn.training import Part
+from featstore.cnn.steps import Part
 from featstore.encoders.device import resolve_device
 from featstore.toolkit.ensemble import scores_of
 from featstore.toolkit.inputs import check_labels

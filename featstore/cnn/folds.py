@@ -17,7 +17,8 @@ from featstore.cnn.batches import key_of
 from featstore.cnn.pictures import Pictures
 from featstore.cnn.predicting import logits_of_state
 from featstore.cnn.settings import Settings
-from featstore.cnn.training import Epoch, Part, train_network
+from featstore.cnn.steps import Part
+from featstore.cnn.training import Epoch, train_network
 from featstore.errors import LabelError
 from featstore.store.images import ImageRow, twin_groups
 from featstore.toolkit.inputs import require
