@@ -12,6 +12,7 @@ import numpy as np
 from featstore.cnn.checkpoints import read_tensors, write_tensors
 from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.networks import Network
+from featstore.cnn.settings import settings_of
 from featstore.encoders.timm_names import require_timm
 from featstore.errors import FeatstoreError, ModelFormatError
 
@@ -91,7 +92,7 @@ def _restored(content: dict[str, Any], tensors: dict[str, Any], device: str) -> 
         fold, _, rest = name.partition(".")
         states[int(fold)][rest] = tensor.numpy()
     model.networks_ = states
-    model.settings_ = model._settings()
+    model.settings_ = settings_of(model)
     _require(model)
     return model
 

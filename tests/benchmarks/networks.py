@@ -24,6 +24,7 @@ from featstore.cnn.folds import choose_precision
 from featstore.cnn.networks import find_network, normalised
 from featstore.cnn.pictures import load_pictures
 from featstore.cnn.predicting import on_device
+from featstore.cnn.settings import settings_of
 from featstore.cnn.steps import Part, Steps
 from featstore.cnn.training import _Training
 from featstore.encoders.device import resolve_device
@@ -57,7 +58,7 @@ def _row(system: str, count: int, device: str, precision: str, runs: int) -> tup
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (count, side, side, 4), dtype=np.uint8)
     part = Part(pixels, [str(i) for i in range(count)], np.arange(count) % 4)
-    settings = replace(model._settings(), max_epochs=10**6)
+    settings = replace(settings_of(model), max_epochs=10**6)
     training = _Training(Steps(settings, part, 4, device, precision), None, None)
     epoch, bare = [], []
     for number in range(1, runs + 2):

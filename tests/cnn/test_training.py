@@ -18,6 +18,7 @@ from featstore.cnn.folds import Place
 from featstore.cnn.networks import find_network
 from featstore.cnn.optimiser import rate_at
 from featstore.cnn.pictures import load_pictures
+from featstore.cnn.settings import settings_of
 from featstore.cnn.steps import Part
 from featstore.cnn.training import train_network
 from featstore.errors import ModelFormatError, SettingError, TrainingError
@@ -36,7 +37,7 @@ def parts(records, labels):
 def settings(make):
     model = make(schedule="cosine", warmup_epochs=1, sampling="balanced", augmentation="strong", dropout=0.3)
     model.network_ = find_network(model.network, from_scratch=True, side_px=32)
-    return replace(model._settings(), seed=5)
+    return replace(settings_of(model), seed=5)
 
 
 def train(settings, parts, **more):
