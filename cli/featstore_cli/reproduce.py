@@ -91,7 +91,7 @@ def reproduce(
     """
     from featstore.cnn.comparison import Reproduction
     from featstore.cnn.images import choose_images
-    from featstore.cnn.protocol import choose_protocol, require_weights
+    from featstore.cnn.protocol import choose_protocol, weight_digests
     from featstore.cnn.published import TABLES, beside_published, write_tables
     from featstore.dataset import find_dataset
     from featstore.store import open_store
@@ -115,12 +115,12 @@ def reproduce(
         device=device,
         precision=precision,
     )
-    require_weights(protocol)
+    digests = weight_digests(protocol)
     chosen = choose_images(dataset)
     name = encoder or ("stain-texture" if quick else "phikon-v2")
     opened = open_store(store) if store else _extracted(name, weights, device, dataset, protocol, out)
     known = _test_labels(test_labels, dataset, opened)
-    comparison = Reproduction(opened, dataset.records, chosen.unusable, protocol, out, known)
+    comparison = Reproduction(opened, dataset.records, chosen.unusable, protocol, digests, out, known)
     with fitting_here(), progress_bar("reproduce") as move:
         systems, repeats = comparison.rows(lambda name, number, of: move(number, of, name))
     content = {

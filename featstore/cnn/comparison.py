@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.metrics import f1_score
 
 from featstore.cnn.images import predict_records
@@ -47,6 +48,8 @@ class Reproduction:
     unusable : mapping of str to str
         Why images can't be used by the networks.
     protocol : Protocol
+    weights : mapping of str to str
+        Of `weight_digests`.
     folder : Path
         For rows, checkpoints and predictions.
     test_labels : mapping of str to str
@@ -56,8 +59,6 @@ class Reproduction:
     ------
     DataError
         If the store has images that the dataset has not, or not with this content.
-    WeightsNotFoundError
-        If the weights of a network are not to be had.
     """
 
     def __init__(
@@ -66,12 +67,12 @@ class Reproduction:
         records: Sequence[ImageRecord],
         unusable: Mapping[str, str],
         protocol: Protocol,
+        weights: Mapping[str, str],
         folder: Path,
         test_labels: Mapping[str, str],
     ) -> None:
         self.store, self.unusable, self.protocol, self.folder = store, dict(unusable), protocol, folder
-        self.test_labels = dict(test_labels)
-        self.weights = {system: network_of(system, self.protocol, None).find().digest for system in PRESETS}
+        self.weights, self.test_labels = dict(weights), dict(test_labels)
         by_name = {record.image: record for record in records}
         bags = store.bags("train", repeats=max(protocol.repeats))
         names = [name for name in sorted(bags.images.tolist()) if name not in self.unusable]
@@ -112,22 +113,20 @@ class Reproduction:
         return [found[system, most] for system in SYSTEMS], by_repeats
 
     def _row(self, system: str, repeats: int) -> Row:
-        path = self.folder / "rows" / f"{system}-{repeats}-{self._key(system, repeats)}.json"
+        key = self._key(system, repeats)
+        path = self.folder / "rows" / f"{system}-{repeats}-{key}.json"
         if path.is_file():
             kept: Row = json.loads(path.read_bytes())
             return kept
-        started = time.perf_counter()
-        row = self._network(system) if system in PRESETS else self._heads(system, repeats)
+        started, checkpoints = time.perf_counter(), self.folder / "checkpoints" / f"{system}-{key}"
+        row = self._network(system, checkpoints) if system in PRESETS else self._heads(system, repeats)
         row = {"system": system, "repeats": None if system in PRESETS else repeats, **row}
         row |= {"images": len(self.names), "seconds": round(time.perf_counter() - started, 1)}
         make_folder(path.parent)
         finite: Row = without_nan(row)
         write_atomically(path, json.dumps(finite, indent=2).encode())
-        shutil.rmtree(self._checkpoints(system, repeats), ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return finite
-
-    def _checkpoints(self, system: str, repeats: int) -> Path:
-        return self.folder / "checkpoints" / f"{system}-{self._key(system, repeats)}"
 
     def _require_same_content(self, records: Sequence[ImageRecord]) -> None:
         """Make sure that networks read what the store was extracted from."""
@@ -162,10 +161,9 @@ class Reproduction:
         parts += [sorted(self.test_labels.items()), sorted(self.unusable)]
         return hashlib.sha256(canonical_json({"parts": json.loads(json.dumps(parts))}).encode()).hexdigest()[:12]
 
-    def _network(self, system: str) -> Row:
-        folder = self._checkpoints(system, max(self.protocol.repeats))
-        model = network_of(system, self.protocol, folder)
-        fitted = network_of(system, self.protocol, folder).set_params(random_state=self.protocol.seed)
+    def _network(self, system: str, checkpoints: Path) -> Row:
+        model = network_of(system, self.protocol, checkpoints)
+        fitted = clone(model).set_params(random_state=self.protocol.seed)
         fitted.fit(self.training, self.labels, groups=self.groups)
         predictions = predict_records(fitted, self.test, self.unusable)
         honest = self._nested(model, self.training)

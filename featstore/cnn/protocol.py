@@ -18,7 +18,7 @@ from featstore.extract import Repeats, extract, on_this_machine
 from featstore.recipe import Recipe
 from featstore.store import Store, create_store, open_store
 
-__all__ = ["Protocol", "choose_protocol", "extract_store", "network_of", "require_weights"]
+__all__ = ["Protocol", "choose_protocol", "extract_store", "network_of", "weight_digests"]
 
 _FROM_SCRATCH = {"from_scratch": True, "body_lr": 1.0, "frozen_epochs": 0}
 _QUICK = {"max_epochs": 8, "patience": 8, "batch_size": 16, **_FROM_SCRATCH}
@@ -117,15 +117,15 @@ def network_of(system: str, protocol: Protocol, checkpoints: Path | None) -> Ima
     return PRESETS[system](checkpoints=checkpoints, **settings)
 
 
-def require_weights(protocol: Protocol) -> None:
-    """Make sure that the weights of all networks are there, before hours of work.
+def weight_digests(protocol: Protocol) -> dict[str, str]:
+    """Find the weights of all networks, before hours of work, and return the SHA-256 of each.
 
     Raises
     ------
     WeightsNotFoundError
+        If they are not to be had.
     """
-    for system in PRESETS:
-        network_of(system, protocol, None).find()
+    return {system: network_of(system, protocol, None).find().digest for system in PRESETS}
 
 
 def extract_store(

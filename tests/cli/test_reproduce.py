@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from featstore.cnn import choose_images, comparison, presets
-from featstore.cnn.protocol import Protocol
+from featstore.cnn.protocol import Protocol, weight_digests
 from featstore.cnn.published import SYSTEMS
 from featstore.dataset import find_dataset
 from featstore.errors import DataError
@@ -158,7 +158,9 @@ def reproduction(data, store, folder, labels=None, **protocol):
     dataset = find_dataset(data)
     settings = Protocol(repeats=(0, 1), networks={"from_scratch": True}, **protocol)
     unusable = choose_images(dataset).unusable
-    return comparison.Reproduction(open_store(store), dataset.records, unusable, settings, folder, labels or {})
+    return comparison.Reproduction(
+        open_store(store), dataset.records, unusable, settings, weight_digests(settings), folder, labels or {}
+    )
 
 
 def test_a_row_is_of_what_it_was_made_of(data, extracted, tmp_path, small):
