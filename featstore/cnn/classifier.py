@@ -109,6 +109,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Of all validation parts together. Early stopping saw them: somewhat optimistic.
     left_out_ : list of (str, str)
         Images that were not trained on, and why.
+    trained_on_ : list of str
+        SHA-256 of the files of all others.
     notes_ : list of str
         What the user should hear of.
     """
@@ -185,6 +187,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.notes_ = [pictures.note] if pictures.note else []
         kept = np.array([not (self.clean and why) for why in pictures.contaminated])
         self.left_out_ = [(n, w) for n, w, k in zip(pictures.names, pictures.contaminated, kept, strict=True) if not k]
+        self.trained_on_ = [content for (content, _), k in zip(pictures.traits, kept, strict=True) if k]
         self.classes_, counts = require_classes(labels[kept])
         if lost := sorted(set(labels.tolist()) - set(self.classes_.tolist())):
             self.notes_.append(f"all images of class {lost[0]!r} are contaminated: it is not learnt")

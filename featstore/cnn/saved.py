@@ -25,7 +25,7 @@ _HOW = ("weights", "device", "precision", "checkpoints", "n_jobs", "random_state
 
 _LARGEST_PX = 2048
 
-_SCORES = ("fold_scores_", "oof_macro_f1_", "oof_accuracy_", "left_out_", "notes_")
+_SCORES = ("fold_scores_", "oof_macro_f1_", "oof_accuracy_", "left_out_", "trained_on_", "notes_")
 
 
 def save_networks(model: ImageClassifier, path: Path | str) -> None:
