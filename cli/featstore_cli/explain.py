@@ -262,17 +262,16 @@ def _explain(
 def _lines(done: Sequence[dict[str, Any]], seconds: float) -> Iterator[str]:
     for row in done:
         yield f"{row['picture']}: {row['image']}"
-        told: set[str] = set()
+        told: set[tuple[str, str]] = set()
         for system in row["systems"]:
             how = f", {system['method']}" if system["method"] else ""
             hottest = system["maximum"]
             at = f", hottest at x {hottest['x']}, y {hottest['y']}" if hottest else ""
             yield f"  {system['system']}{how}: {system['label']}, probability {system['probability']:.3f}{at}"
-            new = [
-                text for text in (*_blob_lines(system), *system["notes"]) if f"{system['system']} {text}" not in told
-            ]
-            told |= {f"{system['system']} {text}" for text in new}
-            yield from (f"    {text}" for text in new)
+            for text in (*_blob_lines(system), *system["notes"]):
+                if (system["system"], text) not in told:  # views of one system share blobs and most notes
+                    told.add((system["system"], text))
+                    yield f"    {text}"
     yield f"{counted(len(done), 'image')} explained in {seconds:.1f} s"
 
 

@@ -86,8 +86,8 @@ class NetworkExplainer:
             for module, temperature in zip(modules, model.temperatures_, strict=True)
         ]
         heatmap = _on_image(np.mean(maps, axis=0).astype(np.float32), framing)
-        notes = () if heatmap.any() else ("nothing in the last stage speaks for the class: the map is empty",)
-        notes = (*plain.notes, *notes)
+        cold = () if heatmap.any() else ("nothing in the last stage speaks for the class: the map is empty",)
+        notes = (*plain.notes, *cold)
         return [replace(plain, method="Grad-CAM at the last stage", heatmap=heatmap, notes=notes)]
 
 
