@@ -33,8 +33,9 @@ _LOOK_UP_S = 0.2
 class Spread:
     """The engine over other processes, here or on a cluster.
 
-    A parcel that fails is given out again, each of its images alone and after all others. An image that fails the
-    second time is set apart as failed.
+    A parcel that fails is given out again, each of its images by itself: after all others, and with nothing else under
+    way, because Dask suspects every task that a worker had been given when it died, those in its queue as well. An image
+    that fails the second time is set apart as failed.
 
     Parameters
     ----------
@@ -82,21 +83,28 @@ class Spread:
         under_way: dict[Future[Parcel], list[ImageJob]] = {}
         while self._waiting or under_way:
             check()
-            while self._waiting and len(under_way) < _AHEAD * max(1, self._stations()):
+            while self._waiting and len(under_way) < self._room():
                 parcel = self._next_parcel()
                 under_way[self._submit(parcel)] = parcel
             done, _ = wait(under_way, timeout=_LOOK_UP_S, return_when=FIRST_COMPLETED)
             for future in done:
                 self._receive(future, under_way.pop(future), finished)
 
+    def _room(self) -> int:
+        """Tell how many parcels may be under way."""
+        return 1 if self._has_failed(self._waiting[0]) else _AHEAD * max(1, self._stations())
+
+    def _has_failed(self, job: ImageJob) -> bool:
+        return self._failures[job.record.image] > 0
+
     def _next_parcel(self) -> list[ImageJob]:
         """Take as many images as are `PARCEL_S` of work, fewer towards the end, so that all stations end together."""
-        if self._failures[self._waiting[0].record.image]:
+        if self._has_failed(self._waiting[0]):
             return [self._waiting.popleft()]
         fair = len(self._waiting) // (_AHEAD * max(1, self._stations()))
         count = max(1, min(round(PARCEL_S * self._images_per_s), fair))
         parcel: list[ImageJob] = []
-        while self._waiting and len(parcel) < count and not self._failures[self._waiting[0].record.image]:
+        while self._waiting and len(parcel) < count and not self._has_failed(self._waiting[0]):
             parcel.append(self._waiting.popleft())
         return parcel
 

@@ -95,6 +95,29 @@ def test_an_image_that_failed_once_is_tried_after_all_others():
     assert not any(image.reason for image in finished)
 
 
+def test_an_image_that_ends_workers_takes_no_other_with_it():
+    """A scheduler suspects all that a worker had been given when it died, not only what it was at."""
+    under_way = []
+
+    def submit(jobs):
+        under_way.append((jobs, Future()))
+        return under_way[-1][1]
+
+    def end():
+        deadly = any(job.record.image == "1" for jobs, _ in under_way for job in jobs)
+        for jobs, future in under_way:
+            if deadly:
+                future.set_exception(RuntimeError("one worker after another died"))
+            else:
+                future.set_result(made(jobs))
+        under_way.clear()
+
+    finished = []
+    Spread(submit, lambda: 2).embed(jobs_of(8), finished.append, end)
+    assert sorted(image.job.record.image for image in finished) == [str(number) for number in range(8)]
+    assert [image.job.record.image for image in finished if image.reason] == ["1"]
+
+
 def test_parcels_grow_to_ten_seconds_and_shrink_at_the_end():
     stations = Stations(took_s=0.1)
     finish_all(stations, jobs_of(2000))
