@@ -44,6 +44,8 @@ class CropSettings:
         The bounding box grows by this share of its width and height on every side.
     fill : tuple of 3 floats
         Colour of everything outside the tissue, RGB from 0 to 1.
+    masks : {"checked", "given"}
+        Whether a mask is measured, and cleaned or replaced where it is poor, or taken as it is.
     version : int
         Rises when the same settings would give other pixels.
     """
@@ -52,7 +54,8 @@ class CropSettings:
     min_area_px: int = 100
     margin: float = 0.1
     fill: Colour = (0.5, 0.5, 0.5)
-    version: int = 1
+    masks: str = "checked"
+    version: int = 2
 
     def __post_init__(self) -> None:
         _require(self.max_blobs >= 1, f"max_blobs is {self.max_blobs}", "1 or more")
@@ -60,6 +63,7 @@ class CropSettings:
         _require(0 <= self.margin <= 10, f"margin is {self.margin}", "a share from 0 to 10")
         ok = len(self.fill) == 3 and all(0 <= value <= 1 for value in self.fill)
         _require(ok, f"fill is {self.fill}", "three numbers from 0 to 1 (red, green, blue)")
+        _require(self.masks in ("checked", "given"), f"masks is {self.masks!r}", "checked or given")
 
 
 @dataclass(frozen=True)

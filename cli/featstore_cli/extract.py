@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,13 @@ Examples:
   featstore extract --store h.store --encoder timm:bioptimus/H-optimus-0   # or timm:resnet50.a1_in1k
   featstore extract --shard 3/16              # the third of sixteen jobs, into one store
   featstore extract --dask tcp://host:8786    # or a scheduler file"""
+
+
+class Masks(StrEnum):
+    """What is done about poor masks."""
+
+    checked = "checked"
+    given = "given"
 
 
 def _interrupted(store: Path, dry_run: bool = False, **_: Any) -> str:
@@ -76,6 +84,9 @@ def extract(
     fill: Annotated[
         str, typer.Option(help="Colour outside the tissue: three numbers from 0 to 1, or 'encoder'.")
     ] = "0.5,0.5,0.5",
+    masks: Annotated[
+        Masks, typer.Option(help="Measure masks, and clean or replace poor ones; or take them as they are given.")
+    ] = Masks.checked,
     dtype: Annotated[str, typer.Option(help="How embeddings are stored: float32, or float16 in half the space.")] = (
         "float32"
     ),
@@ -119,7 +130,7 @@ def extract(
     )
     for text in model.notes:
         warn(text)
-    crops = CropSettings(max_blobs, min_area, margin, colour or model.fill)
+    crops = CropSettings(max_blobs, min_area, margin, colour or model.fill, masks.value)
     recipe = Recipe(model.settings, crops, seed=seed)
     engine = partial(on_dask, dask) if dask else on_this_machine
     settings: dict[str, Any] = {"repeats": wanted, "shard": part, "batch_size": batch_size, "workers": workers}

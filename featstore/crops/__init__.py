@@ -4,7 +4,6 @@ from featstore.crops.blobs import Blob, Blobs, BlobSource, Box, find_blobs
 from featstore.crops.cut import cut_crop, fill_colour
 from featstore.crops.draws import Draws, draw
 from featstore.crops.repeat import augment, bring_to_working_size
-from featstore.crops.tissue import find_tissue
 
 __all__ = [
     "Blob",
@@ -18,5 +17,4 @@ __all__ = [
     "draw",
     "fill_colour",
     "find_blobs",
-    "find_tissue",
 ]

@@ -11,9 +11,11 @@ from featstore.dataset.artefacts import (
 from featstore.dataset.files import bytes_digest, file_digest, read_bytes
 from featstore.dataset.find import find_dataset
 from featstore.dataset.labels import LabelRow, LabelTable, join_spellings, read_label_csv
+from featstore.dataset.mask_quality import MaskLimits, MaskQuality, clean_mask, measure_mask
 from featstore.dataset.pixels import MAX_PIXELS, decode_image, decode_mask, read_image, read_mask
 from featstore.dataset.reasons import TRAINING_ONLY, Reason
 from featstore.dataset.records import Dataset, ImageRecord
+from featstore.dataset.tissue import find_tissue
 
 __all__ = [
     "MAX_PIXELS",
@@ -24,8 +26,11 @@ __all__ = [
     "ImageRecord",
     "LabelRow",
     "LabelTable",
+    "MaskLimits",
+    "MaskQuality",
     "Reason",
     "bytes_digest",
+    "clean_mask",
     "colour_pixels",
     "colour_shares",
     "contamination",
@@ -34,7 +39,9 @@ __all__ = [
     "decode_mask",
     "file_digest",
     "find_dataset",
+    "find_tissue",
     "join_spellings",
+    "measure_mask",
     "read_bytes",
     "read_image",
     "read_label_csv",

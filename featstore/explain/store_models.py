@@ -188,13 +188,7 @@ class StoreExplainer:
         return ""
 
     def _notes(self, picture: Picture, seen: Seen) -> list[str]:
-        notes = []
-        if seen.blobs.source != "mask":
-            notes.append(
-                {"tissue": "no usable mask: tissue was found on the image itself"}.get(
-                    seen.blobs.source, "no blob of the mask is large enough: the whole mask was taken as one"
-                )
-            )
+        notes = [seen.blobs.note] if seen.blobs.note else []
         if len(seen.blobs.blobs) == 1:
             notes.append("one blob: without it the class prior is what is left")
         if any(row.split == "train" and row.sha256 == picture.sha256 for row in self.store.images.values()):

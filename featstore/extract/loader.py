@@ -117,7 +117,7 @@ class Loader:
             shares = colour_shares(image, blobs.tissue)
         loaded.artefact = str(contamination(shares) or "")
         loaded.source = str(blobs.source)
-        loaded.note = "; ".join(text for text in (_NOTES[blobs.source], contamination_note(shares)) if text)
+        loaded.note = "; ".join(text for text in (blobs.note, contamination_note(shares)) if text)
         if loaded.artefact and loaded.job.split == "train":
             return None
         loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
@@ -156,13 +156,6 @@ class Loader:
     def _draws(self, job: ImageJob, blob: int, repeat: int) -> Draws:
         settings, seed = self.recipe.augmentation, self.recipe.seed
         return draw(settings, seed=seed, image_digest=job.sha256, blob=blob, repeat=repeat)
-
-
-_NOTES = {
-    "mask": "",
-    "whole_mask": "no blob of the mask is large enough: the whole mask was taken as one",
-    "tissue": "no usable mask: tissue was found on the image itself",
-}
 
 
 @contextmanager

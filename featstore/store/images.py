@@ -101,7 +101,7 @@ def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
     owner: dict[tuple[str, str], str] = {}
     for row in ordered:
         parent[row.image] = row.image
-        mask = row.mask_sha256 if row.source in {"mask", "whole_mask"} else ""
+        mask = row.mask_sha256 if row.source in {"mask", "whole_mask", "mask_cleaned"} else ""
         for trait in (("group", row.group), ("image", row.sha256), ("mask", mask)):
             if trait[1]:
                 first, second = sorted((root(owner.setdefault(trait, row.image)), root(row.image)))

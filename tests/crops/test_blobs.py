@@ -13,7 +13,7 @@ from featstore.crops.blobs import threshold_mask
 from featstore.errors import DataError, ImageError
 from featstore.recipe import CropSettings
 
-ANY_SIZE = CropSettings(min_area_px=1, max_blobs=1000)
+ANY_SIZE = CropSettings(min_area_px=1, max_blobs=1000, masks="given")
 small_masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)).filter(np.any)
 
 
@@ -43,7 +43,7 @@ def test_blobs_are_the_8_connected_components(foreground: np.ndarray) -> None:
 @settings(max_examples=100, deadline=None)
 def test_largest_first_up_to_the_most_and_from_the_least_area(mask: np.ndarray, most: int, least: int) -> None:
     everything = on_mask(mask).blobs
-    found = on_mask(mask, CropSettings(min_area_px=least, max_blobs=most))
+    found = on_mask(mask, CropSettings(min_area_px=least, max_blobs=most, masks="given"))
     if found.source == "whole_mask":
         assert all(blob.area_px < least for blob in everything)
         return
@@ -92,7 +92,7 @@ def test_a_soft_mask_is_cut_between_its_two_heaps() -> None:
 def test_specks_are_taken_as_one_blob() -> None:
     mask = np.zeros((50, 60), np.uint8)
     mask[5, 10] = mask[40:43, 50:52] = 255
-    found = on_mask(mask, CropSettings())
+    found = on_mask(mask, CropSettings(masks="given"))
     assert found.source == "whole_mask"
     assert [(blob.index, blob.area_px, blob.box) for blob in found.blobs] == [(0, 7, (10, 5, 52, 43))]
     assert found.tissue.sum() == 7
