@@ -12,6 +12,7 @@ from featstore.dataset.files import bytes_digest, file_digest, read_bytes
 from featstore.dataset.find import find_dataset
 from featstore.dataset.labels import LabelRow, LabelTable, join_spellings, read_label_csv
 from featstore.dataset.mask_quality import MaskLimits, MaskQuality, clean_mask, measure_mask
+from featstore.dataset.near import perceptual_hash
 from featstore.dataset.pixels import MAX_PIXELS, decode_image, decode_mask, read_image, read_mask
 from featstore.dataset.reasons import TRAINING_ONLY, Reason
 from featstore.dataset.records import Dataset, ImageRecord
@@ -42,6 +43,7 @@ __all__ = [
     "find_tissue",
     "join_spellings",
     "measure_mask",
+    "perceptual_hash",
     "read_bytes",
     "read_image",
     "read_label_csv",

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.crops import Blobs, Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
-from featstore.dataset import Reason, colour_shares, contamination, contamination_note, read_image, read_mask
+from featstore.dataset import (
+    Reason,
+    colour_shares,
+    contamination,
+    contamination_note,
+    perceptual_hash,
+    read_image,
+    read_mask,
+)
 from featstore.encoders import Encoder
 from featstore.errors import FeatstoreError, ImageError
 from featstore.extract.plan import ImageJob, note_without_folders
@@ -35,6 +43,8 @@ class Loaded:
         Why it is left out; both empty when all is well.
     source : str
         Where the blobs came from.
+    look : str
+        The image's perceptual hash.
     boxes : list of (blob, area_px, x0, y0, x1, y1)
     keys : list of (blob, repeat)
     artefact : str
@@ -52,6 +62,7 @@ class Loaded:
     note: str = ""
     artefact: str = ""
     source: str = ""
+    look: str = ""
     boxes: list[tuple[int, ...]] = field(default_factory=list)
     keys: list[tuple[int, int]] = field(default_factory=list)
     encoded: list[NDArray[np.float32]] = field(default_factory=list)
@@ -115,6 +126,7 @@ class Loader:
         with _timed(loaded, "segment"):
             blobs = find_blobs(image, mask, self.recipe.crops)
             shares = colour_shares(image, blobs.tissue)
+            loaded.look = perceptual_hash(image)
         loaded.artefact = str(contamination(shares) or "")
         loaded.source = str(blobs.source)
         loaded.note = "; ".join(text for text in (blobs.note, contamination_note(shares)) if text)

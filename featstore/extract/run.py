@@ -139,7 +139,7 @@ class _Storing(Writing):
             self._result.replaced += 1
         facts: dict[str, Any] = {**record_facts(record), "sha256": job.sha256, "mask_sha256": job.mask_sha256}
         facts.update(reason=loaded.reason, note=loaded.note, artefact=loaded.artefact)
-        facts.update(source=loaded.source, blobs=len(loaded.boxes))
+        facts.update(source=loaded.source, look=loaded.look, blobs=len(loaded.boxes))
         if loaded.keys and not loaded.reason:
             blobs, repeats = zip(*loaded.keys, strict=True)
             self._sink.add(record.image, blobs, repeats, np.stack(loaded.encoded), facts=facts, boxes=loaded.boxes)
