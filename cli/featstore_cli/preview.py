@@ -73,9 +73,11 @@ def preview(
     for row in failed:
         note(f"Error: {row['reason']}")
     if as_json:
-        print_json({"images": done, "failed": failed, "out": str(out), "seconds": seconds})
+        overview = str(out / OVERVIEW) if done else None
+        print_json({"images": done, "failed": failed, "overview": overview, "seconds": seconds})
     else:
-        print_lines([*(row["picture"] for row in done), f"{counted(len(done), 'image')} drawn in {seconds:.1f} s"])
+        pictures = [row["picture"] for row in done] + ([str(out / OVERVIEW)] if done else [])
+        print_lines([*pictures, f"{counted(len(done), 'image')} drawn in {seconds:.1f} s"])
     if failed:
         raise typer.Exit(1)
 
@@ -114,5 +116,4 @@ def _draw(
             move(number + 1, len(chosen), "images")
     if tiles:
         draw_overview(tiles, out / OVERVIEW)
-        done.append({"image": "", "picture": str(out / OVERVIEW)})
     return done, failed

@@ -16,8 +16,8 @@ from featstore.store.looks import near_pairs
 __all__ = ["check_dataset"]
 
 USUAL_FIT, UNRELATED = 0.25, 0.35
-"""Where masks correlate with what they show, at least so much in the median, one that does so by less than this share of
-that may be another image's."""
+"""Where masks correlate with what they show, at least so much in the median, one that does so by less than this share
+of that may be another image's."""
 
 
 def check_dataset(

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from featstore.crops import Blobs, find_blobs
 from featstore.dataset import (
+    ColourShares,
     ImageRecord,
     MaskQuality,
     Reason,
+    contamination,
+    contamination_note,
     decode_image,
     decode_mask,
     perceptual_hash,
     read_bytes,
 )
-from featstore.dataset.artefact_check import Artefact, ArtefactLimits, find_artefacts
+from featstore.dataset.artefact_check import COLOURS, Artefact, ArtefactLimits, find_artefacts
 from featstore.dataset.containers import read_header
 from featstore.errors import ImageError
 from featstore.recipe import CropSettings
@@ -63,7 +66,8 @@ class Examined:
     ----------
     record : ImageRecord
     reason, note : str
-        Why it can't be used at all, as a code and in words; both empty where it can.
+        Why an extraction leaves it out, or can't use it for training, as a code and in words; both empty where it is
+        used.
     kind : str
         Of file: ``PNG``, ``JPEG`` and so on.
     height_px, width_px : int
@@ -79,8 +83,8 @@ class Examined:
     mask : MaskQuality or None
     artefacts : mapping of str to (float, float)
         Measure and limit of each kind.
-    over : tuple of str
-        Kinds that are over their limit.
+    over : mapping of str to str
+        Kinds that are over their limit, and that in words.
     """
 
     record: ImageRecord
@@ -96,12 +100,12 @@ class Examined:
     blobs: int = 0
     mask: MaskQuality | None = None
     artefacts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    over: tuple[str, ...] = ()
+    over: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def suspect(self) -> dict[str, str]:
         """What to look at, by kind, in words: artefacts over their limits, and what is wrong with the mask."""
-        found = {kind: f"{self.artefacts[kind][0]:.3g}, limit {self.artefacts[kind][1]:.3g}" for kind in self.over}
+        found = dict(self.over)
         if self.mask is not None:
             for reason in self.mask.reasons:
                 found[f"mask_{reason}"] = f"score {self.mask.score:.2f}"
@@ -156,7 +160,7 @@ def examine(record: ImageRecord, limits: CheckLimits | None = None) -> Examined:
         opened = look_at(image, mask, limits)
     except ImageError as error:
         return replace(known, reason=record.reason or str(error.reason), note=str(error))
-    return _with(known, opened)
+    return _with(known, opened, limits)
 
 
 def open_image(record: ImageRecord, limits: CheckLimits) -> Opened:
@@ -185,11 +189,14 @@ def look_at(image: Pixels, mask: Pixels | None, limits: CheckLimits) -> Opened:
     return Opened(image, mask, blobs, find_artefacts(image, tissue, limits.artefacts))
 
 
-def _with(known: Examined, opened: Opened) -> Examined:
+def _with(known: Examined, opened: Opened, limits: CheckLimits) -> Examined:
     record, blobs = known.record, opened.blobs
     reason, note = record.reason, record.note if record.reason else ""
     if not reason and blobs is None:
         reason, note = str(Reason.NO_BLOB), "neither the mask nor the image shows anything to crop"
+    shares = ColourShares(**{found.kind: found.measure for found in opened.artefacts if found.kind in COLOURS})
+    if not reason and record.split == "train" and (colour := contamination(shares, limits.artefacts.colour)):
+        reason, note = str(colour), contamination_note(shares, limits.artefacts.colour)
     return replace(
         known,
         reason=reason,
@@ -198,5 +205,5 @@ def _with(known: Examined, opened: Opened) -> Examined:
         blobs=len(blobs.blobs) if blobs else 0,
         mask=blobs.quality if blobs else None,
         artefacts={found.kind: (float(found.measure), float(found.limit)) for found in opened.artefacts},
-        over=tuple(found.kind for found in opened.artefacts if found.over),
+        over={found.kind: found.note for found in opened.artefacts if found.over},
     )

@@ -85,7 +85,7 @@ def draw_overview(tiles: Sequence[Tile], path: Path, columns: int = 6) -> None:
 
 
 def _row(image: Pixels, blobs: Blobs, blob: Blob, digest: str, settings: PreviewSettings) -> list[Tile]:
-    """Cut one blob and augment it, keyed as an extraction keys it: these are the pictures that the encoder would see."""
+    """Cut one blob and augment it, keyed as an extraction keys it: these are the pictures that an encoder sees."""
     clean = cut_crop(image, blobs, blob, settings.crops)
     size_px = min(settings.size_px, len(clean))
     working = bring_to_working_size(clean, size_px)

@@ -26,7 +26,7 @@ BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 """Of Okabe and Ito, told apart by people who see colours differently."""
 
 _GAP_PX, _LINE_PX = 12, 17
-_SEEN = 0.2
+_SEEN = 0.05
 """A pixel of a small picture lies within a mask if so much of it does: specks stay to be seen."""
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 
