@@ -1,5 +1,6 @@
-"""The dataset room: finding images, masks, labels, splits and groups; reading them; the colour filter."""
+"""The dataset room: finding images, masks, labels, splits and groups; reading them; what is wrong with them."""
 
+from featstore.dataset.artefact_check import Artefact, ArtefactLimits, artefacts_note, find_artefacts
 from featstore.dataset.artefacts import (
     ColourLimits,
     ColourShares,
@@ -16,11 +17,14 @@ from featstore.dataset.near import perceptual_hash
 from featstore.dataset.pixels import MAX_PIXELS, decode_image, decode_mask, read_image, read_mask
 from featstore.dataset.reasons import TRAINING_ONLY, Reason
 from featstore.dataset.records import Dataset, ImageRecord
+from featstore.dataset.subtract import enough_remains, subtract_artefacts
 from featstore.dataset.tissue import find_tissue
 
 __all__ = [
     "MAX_PIXELS",
     "TRAINING_ONLY",
+    "Artefact",
+    "ArtefactLimits",
     "ColourLimits",
     "ColourShares",
     "Dataset",
@@ -30,6 +34,7 @@ __all__ = [
     "MaskLimits",
     "MaskQuality",
     "Reason",
+    "artefacts_note",
     "bytes_digest",
     "clean_mask",
     "colour_pixels",
@@ -38,7 +43,9 @@ __all__ = [
     "contamination_note",
     "decode_image",
     "decode_mask",
+    "enough_remains",
     "file_digest",
+    "find_artefacts",
     "find_dataset",
     "find_tissue",
     "join_spellings",
@@ -48,4 +55,5 @@ __all__ = [
     "read_image",
     "read_label_csv",
     "read_mask",
+    "subtract_artefacts",
 ]

@@ -16,10 +16,16 @@ Mask = NDArray[np.bool_]
 
 INKS = ("green", "blue", "red", "black")
 
+INSIDE_PX = 5
+"""Where ink begins is known by the mean of a window that reaches over its edge: this much, of the working size, is not
+taken for granted."""
+
 PADDING_LEVEL = 12
 """What scanners pad with is this dark in every channel; the blackest ink measured has 16."""
 PADDING_EXTENT = 0.9
 """And it fills this much of its bounding box, which has an edge on the image's: a stroke of a pen does not."""
+PADDING_SPREAD = 1.5
+"""Or, around a corner, its levels differ by no more than this standard deviation; those of ink by several."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,15 @@ class InkLimits:
     Attributes
     ----------
     green : tuple of 3 floats
-        Least ``r - g`` of green (0.43; below 0 but for surgical dye, which is green ink as well). Its ``b`` exceeds
-        ``blue_part`` of its ``g``.
+        Least ``r - g`` of green (0.43; below -0.1 but for surgical dye, which is green ink as well). Its ``b`` exceeds
+        ``blue_part`` of its ``g``, and is below its ``r``, which that of black is not.
     blue : tuple of 3 floats
-        The same of blue (0.2; 0.05 at the rims of violet nuclei).
+        The same of blue (0.2; 0.05 at the rims of violet nuclei, -0.3 within them).
     blue_part : tuple of 3 floats
-        Of blue ink, ``b`` is below this part of ``g`` (0.23), of green ink above it (1.3). Of haematoxylin it is 0.4,
-        so that dense blue is told from nuclei.
+        Of blue ink, ``b`` is below this part of ``g`` (0.23), of green ink above it (1.3). Of haematoxylin it is
+        0.41 and more, so that dense blue is told from nuclei.
     red : tuple of 3 floats
-        Least ``b - r`` of red (0.34; 0.24 in warm eosin, 0.28 in a pool of blood).
+        Least ``b - r`` of red (0.34; 0.23 in warm eosin, in a few pixels of a pool of blood 0.28).
     red_green : float
         Least ``g`` of red (0.53): brown, whose ``b - r`` is as large, has 0.32.
     black : tuple of 3 floats
@@ -63,17 +69,17 @@ class InkLimits:
         Connected pieces below this share of the image are no pen.
     share : float
         Largest share of the image that one connected piece may cover. The largest speck of surgical dye, on the margin
-        of skin, covers 0.003; a stroke of 20 px across half a field 0.01.
+        of skin, covers 0.004; a stroke of 20 px across half a field 0.01.
     """
 
-    green: tuple[float, float, float] = (0.18, 0.06, 0.03)
-    blue: tuple[float, float, float] = (0.08, -0.06, -0.06)
-    blue_part: tuple[float, float, float] = (0.6, 0.33, 0.6)
-    red: tuple[float, float, float] = (0.27, 0.27, 0.20)
+    green: tuple[float, float, float] = (0.18, -0.05, 0.03)
+    blue: tuple[float, float, float] = (0.08, -0.15, -0.15)
+    blue_part: tuple[float, float, float] = (0.6, 0.38, 0.5)
+    red: tuple[float, float, float] = (0.26, 0.24, 0.23)
     red_green: float = 0.43
-    black: tuple[float, float, float] = (0.15, 0.15, 0.20)
+    black: tuple[float, float, float] = (0.12, 0.15, 0.20)
     density: tuple[float, float, float] = (0.35, 0.8, 0.2)
-    black_density: tuple[float, float, float] = (1.3, 1.3, 0.8)
+    black_density: tuple[float, float, float] = (1.0, 1.3, 0.8)
     reach_px: int = 6
     width_px: int = 3
     least_piece: float = 0.0002
@@ -126,7 +132,8 @@ def _may_be(ink: str, seen: _Channels, limits: InkLimits, step: int) -> Mask:
     if ink == "red":
         return np.asarray(dense & (blue - red > limits.red[step] * total) & (green > limits.red_green * total))
     if ink == "green":
-        return np.asarray(dense & (blue > limits.blue_part[0] * green) & (red - green > limits.green[step] * total))
+        teal = (blue > limits.blue_part[0] * green) & (blue < red)
+        return np.asarray(dense & teal & (red - green > limits.green[step] * total))
     return np.asarray(dense & (blue < limits.blue_part[step] * green) & (red - green > limits.blue[step] * total))
 
 
@@ -144,7 +151,8 @@ def _grown(ink: str, certain: Mask, seen: Absorbance, limits: InkLimits, padding
     near = cv2.dilate(begin[box], disc).view(np.bool_)
     goes_on = _may_be(ink, _Channels(seen.density[box]), limits, 2)
     # gaps of a hair's breadth closed: the streaks of a dry pen belong together
-    inked = opened((begin[box] > 0) | (near & goes_on), 3, close=True)
+    inside = cv2.erode(begin[box], np.ones((INSIDE_PX,) * 2, np.uint8)).view(np.bool_)
+    inked = opened(inside | (near & goes_on), 3, close=True)
     pixels[box], largest = _pieces(inked, begin[box], limits.least_piece * pixels.size)
     return Ink(pixels, largest / pixels.size)
 
@@ -166,14 +174,20 @@ def _pieces(inked: Mask, begin: NDArray[np.uint8], least_px: float) -> tuple[Mas
 
 
 def _padding(levels: NDArray[np.uint8]) -> Mask:
-    """Find the black rectangles along the edges of an image that a scanner padded."""
+    """Find the black areas along the edges of an image that a scanner padded."""
     cv2 = opencv()
     red, green, blue = cv2.split(levels)
-    dark = np.maximum(np.maximum(red, green), blue) <= PADDING_LEVEL
+    brightest = np.maximum(np.maximum(red, green), blue)
+    dark = brightest <= PADDING_LEVEL
+    if not (dark[0].any() or dark[-1].any() or dark[:, 0].any() or dark[:, -1].any()):
+        return np.zeros(dark.shape, np.bool_)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=4)
     left, top, width, height, area = stats.T
     at_edge = (left == 0) | (top == 0) | (left + width == dark.shape[1]) | (top + height == dark.shape[0])
-    padding = at_edge & (area >= PADDING_EXTENT * width * height)
+    sums = (np.bincount(labels.ravel(), (brightest.astype(np.float32) ** power).ravel()) for power in (1, 2))
+    mean, square = (total / np.maximum(area, 1) for total in sums)
+    even = square - mean**2 < PADDING_SPREAD**2
+    padding = at_edge & (even | (area >= PADDING_EXTENT * width * height))
     padding[0] = False
     # its rim is averaged with what lies beside it
     found = cv2.dilate(padding[labels].view(np.uint8), np.ones((7, 7), np.uint8))
