@@ -61,8 +61,8 @@ class BlurLimits:
     ----------
     sharpness : float
         Least `sharpness`. Twelve fields have 0.57 and more, under a Gaussian blur of 1 px 0.29 and more, of 2 px 0.17
-        to 0.25, of 3 px 0.16 and less. Nuclei photographed with an oil lens, several times as large, have 0.165 and
-        more, so that the limit has little room above it: a field at such a magnification that is found is worth a look.
+        to 0.25, of 3 px 0.16 and less. Images of nuclei several times as large, and so less sharply drawn, have
+        0.165 and more: there the limit has little room, and what is found at such a magnification is worth a look.
     """
 
     sharpness: float = 0.162
@@ -75,12 +75,12 @@ class StainLimits:
     Attributes
     ----------
     angle : float
-        Largest angle, in degrees, between how the tissue absorbs and any mixture of the stains. Fields of three slides
-        have 0, nuclei in violet without eosin up to 10; grey has 13, a DAB slide 19, skin and marker ink 18 to 30.
+        Largest angle, in degrees, between how the tissue absorbs and any mixture of the stains. Twelve real fields
+        have 0, nuclei in violet without eosin up to 9; grey has 13, DAB 19, skin and marker ink 18 to 30.
     faint : float
         Least absorbance of red, green and blue together: as pale as this is fat. Fields have 0.4 to 1.1.
     dark : float
-        Largest absorbance: a thirtieth of the light in each channel.
+        Largest absorbance: above it, less than a fifth of the light is left in each channel.
     """
 
     angle: float = 12.0
@@ -102,7 +102,8 @@ class TextureLimits:
     red_deficit : float
         By how much it exceeds red: neutral grey and black are no texture.
     share : float
-        Largest share of the image's tissue that may be so.
+        Largest share of the image's tissue that may be so: it is 0 in twelve fields, up to 0.16 in nucleus images, and
+        0.98 and more where skin was painted in.
     """
 
     blue_excess: float = 0.02
