@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +25,7 @@ from featstore_cli.progress import progress_bar
 from featstore_cli.training import SeedOption
 
 if TYPE_CHECKING:
-    from featstore.cnn.comparison import Protocol
+    from featstore.cnn.protocol import Protocol
     from featstore.dataset import Dataset
     from featstore.store import Store
 
@@ -40,16 +37,7 @@ Examples:
   featstore reproduce challenge/ --device cuda --seeds 3
   featstore reproduce challenge/ --store embeddings.store --network-weights timm/"""
 
-_FILES = ("comparison.csv", "repeats.csv", "reproduction.json")
-
 _PUBLISHED = "published (the authors, on the challenge)"
-
-_QUICK = {"max_epochs": 8, "patience": 8, "from_scratch": True, "body_lr": 1.0, "frozen_epochs": 0, "batch_size": 16}
-_QUICK_NETWORKS: dict[str, dict[str, Any]] = {
-    "m1": {"image_size": 96},
-    "m2": {"image_size": 64, "n_splits": 2},
-    "m3": {"image_size": 64, "n_splits": 2},
-}
 
 
 def _interrupted(out: Path, **_: Any) -> str:
@@ -101,25 +89,38 @@ def reproduce(
     M1 to M3 are fine-tuned on the images, M4 and M5 fitted on a store. Beside each system's best validation fold, which
     is how the published table was made, stands its score by nested cross-validation. A run that was stopped goes on.
     """
-    from featstore.cnn.comparison import Reproduction, require_weights
+    from featstore.cnn.comparison import Reproduction
     from featstore.cnn.images import choose_images
+    from featstore.cnn.protocol import choose_protocol, weight_digests
+    from featstore.cnn.published import TABLES, beside_published, write_tables
     from featstore.dataset import find_dataset
+    from featstore.store import open_store
     from featstore_cli.workers import fitting_here
 
     started = time.perf_counter()
     _refuse(store, encoder, weights, network_weights, from_scratch=quick or from_scratch)
-    check_folder("--out", out, _FILES, [data, store, test_labels])
+    check_folder("--out", out, TABLES, [data, store, test_labels])
     dataset = find_dataset(data)
     for text in dataset.warnings:
         warn(text)
-    protocol = _protocol(quick, folds, inner_folds, seeds, seed, jobs, device, precision, from_scratch, network_weights)
-    require_weights(protocol)
-    chosen = choose_images(dataset)
-    opened = _store(
-        store, out, dataset, encoder or ("stain-texture" if quick else "phikon-v2"), weights, device, protocol
+    protocol = choose_protocol(
+        quick=quick,
+        from_scratch=from_scratch,
+        network_weights=network_weights,
+        outer_folds=folds,
+        inner_folds=inner_folds,
+        seeds=seeds,
+        seed=seed,
+        n_jobs=jobs,
+        device=device,
+        precision=precision,
     )
+    digests = weight_digests(protocol)
+    chosen = choose_images(dataset)
+    name = encoder or ("stain-texture" if quick else "phikon-v2")
+    opened = open_store(store) if store else _extracted(name, weights, device, dataset, protocol, out)
     known = _test_labels(test_labels, dataset, opened)
-    comparison = Reproduction(opened, dataset.records, chosen.unusable, protocol, out, known)
+    comparison = Reproduction(opened, dataset.records, chosen.unusable, protocol, digests, out, known)
     with fitting_here(), progress_bar("reproduce") as move:
         systems, repeats = comparison.rows(lambda name, number, of: move(number, of, name))
     content = {
@@ -130,70 +131,19 @@ def reproduce(
         "outer_folds": protocol.outer_folds,
         "seeds": seeds,
         "images": len(comparison.names),
-        "systems": [_beside(row) for row in systems],
-        "repeats": [_beside_repeats(row) for row in repeats],
+        **beside_published(systems, repeats),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    _write(out, content)
+    write_tables(out, content)
     print_json(content) if as_json else print_lines(_lines(content, out))
 
 
-def _protocol(
-    quick: bool,
-    folds: int | None,
-    inner_folds: int | None,
-    seeds: int,
-    seed: int,
-    jobs: int | None,
-    device: str,
-    precision: str,
-    from_scratch: bool,
-    network_weights: Path | None,
-) -> Protocol:
-    from joblib import cpu_count
-
-    from featstore.cnn.comparison import SYSTEMS, Protocol
-    from featstore.encoders.device import require_known, resolve_device
-
-    require_known(device, precision)
-    found = resolve_device(device)
-    networks: dict[str, Any] = {"device": found, "precision": precision}
-    by_network: dict[str, dict[str, Any]] = {}
-    if from_scratch:
-        networks |= {"from_scratch": True, "body_lr": 1.0, "frozen_epochs": 0}
-    elif network_weights is not None and not quick:
-        by_network = {name: {"weights": network_weights / name} for name in SYSTEMS if name in ("m1", "m2", "m3")}
-    at_a_time = jobs or (int(cpu_count()) if found == "cpu" else 1)
-    return Protocol(
-        folds or (3 if quick else 5),
-        seeds,
-        seed,
-        inner_folds=inner_folds or (5 if quick else 10),
-        networks=networks | (_QUICK if quick else {}),
-        by_network=_QUICK_NETWORKS if quick else by_network,
-        n_jobs=at_a_time,
-    )
-
-
-def _store(
-    given: Path | None, out: Path, dataset: Dataset, encoder: str, weights: Path | None, device: str, protocol: Protocol
-) -> Store:
-    """Open the store that is given, or extract one into the folder; one that is complete is left as it is."""
+def _extracted(name: str, weights: Path | None, device: str, dataset: Dataset, protocol: Protocol, out: Path) -> Store:
+    from featstore.cnn.protocol import extract_store
     from featstore.encoders import load_encoder
-    from featstore.extract import Repeats, extract, on_this_machine
-    from featstore.recipe import Recipe
-    from featstore.store import create_store, open_store
 
-    if given is not None:
-        return open_store(given)
-    model = load_encoder(encoder, weights=weights, device="auto" if encoder == "stain-texture" else device)
-    recipe = Recipe(model.settings, seed=protocol.seed)
-    path = out / f"embeddings-{recipe.fingerprint[:12]}.store"
-    note(f"Extracting with {encoder}, {max(protocol.repeats)} repeats, into {path}")
-    with create_store(path, recipe.to_dict(), model.settings.dim, operation="extract") as writer:
-        repeats = Repeats(train=max(protocol.repeats))
-        extract(dataset, model, recipe, writer, repeats=repeats, engine=on_this_machine)
-    return open_store(path)
+    encoder = load_encoder(name, weights=weights, device="auto" if name == "stain-texture" else device)
+    return extract_store(dataset, encoder, protocol, out, note)
 
 
 def _refuse(
@@ -209,7 +159,8 @@ def _refuse(
 
 def _test_labels(path: Path | None, dataset: Dataset, store: Store) -> dict[str, str]:
     """Read the test images' labels, by key: from a CSV, or else from the dataset; in the training labels' spelling."""
-    from featstore.dataset import join_spellings, read_label_csv
+    from featstore.cnn.comparison import spelled_as_trained
+    from featstore.dataset import read_label_csv
     from featstore.store import match_names
 
     labels = {record.image: record.label for record in dataset.records if record.split == "test" and record.label}
@@ -222,54 +173,15 @@ def _test_labels(path: Path | None, dataset: Dataset, store: Store) -> dict[str,
         match = match_names(test, rows)
         warn_of_names(match, store.path)
         labels = {key: rows[name] for name, key in match.keys.items()}
-    training = [record.label for record in dataset.records if record.split == "train" and record.label]
-    joined, _ = join_spellings([*training, *labels.values()])
-    known = set(joined[: len(training)])
-    spelled = dict(zip(labels, joined[len(training) :], strict=True))
-    if strange := sorted(set(spelled.values()) - known):
+    spelled, strange = spelled_as_trained(labels, dataset.records)
+    if strange:
         warn(f"test images of class {strange[0]!r}, of which there is no training image: always counted as wrong")
     return spelled
 
 
-def _beside(row: dict[str, Any]) -> dict[str, Any]:
-    """Put the published figures beside those of a system."""
-    from featstore.cnn.comparison import PUBLISHED, SYSTEMS
-
-    accuracy, validation, test = PUBLISHED[row["system"]]
-    published = {"val_accuracy": accuracy, "val_macro_f1": validation, "test_macro_f1": test}
-    return {**row, "what": SYSTEMS[row["system"]], "published": published}
-
-
-def _beside_repeats(row: dict[str, Any]) -> dict[str, Any]:
-    from featstore.cnn.comparison import PUBLISHED_REPEATS
-
-    return {**row, "published": {"test_macro_f1": PUBLISHED_REPEATS.get(row["repeats"])}}
-
-
-def _write(out: Path, content: dict[str, Any]) -> None:
-    from featstore.store.disk.files import write_atomically
-
-    write_atomically(out / "reproduction.json", json.dumps(content, indent=2).encode())
-    for name, rows in (("comparison.csv", content["systems"]), ("repeats.csv", content["repeats"])):
-        flat = [_flat(row) for row in rows]
-        text = io.StringIO(newline="")
-        lines = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
-        lines.writeheader()
-        lines.writerows(flat)
-        write_atomically(out / name, text.getvalue().encode())
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}_{inner}": each for inner, each in value.items()}
-        else:
-            flat[name] = value
-    return flat
-
-
 def _lines(content: dict[str, Any], out: Path) -> Iterator[str]:
+    from featstore.cnn.published import TABLES
+
     start = "from scratch" if content["from_scratch"] else "pretrained"
     yield (
         f"{content['data']}: {counted(content['images'], 'training image')}; networks {start}; "
@@ -297,7 +209,7 @@ def _lines(content: dict[str, Any], out: Path) -> Iterator[str]:
         )
     yield ""
     yield "The best of some validation folds has been chosen for being best: it promises more than new images keep."
-    yield f"{out}: {', '.join(_FILES)}; {content['seconds']:.1f} s"
+    yield f"{out}: {', '.join(TABLES)}; {content['seconds']:.1f} s"
 
 
 def _honest(row: dict[str, Any], width: int = 10) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from featstore.cnn.checks import check_settings, encode_kept, require_classes
-from featstore.cnn.folds import How, Place, Progress, assign, choose_precision, groups_together, train_folds
+from featstore.cnn.folds import How, Place, Progress, assign, choose_precision, groups_together, judge, train_folds
 from featstore.cnn.networks import Network, find_network
 from featstore.cnn.pictures import Image, load_pictures
 from featstore.cnn.predicting import input_of, logits_of_state, module_of
-from featstore.cnn.settings import Settings
-from featstore.cnn.training import Part
+from featstore.cnn.settings import settings_of
+from featstore.cnn.steps import Part
 from featstore.encoders.device import resolve_device
 from featstore.toolkit.ensemble import scores_of
 from featstore.toolkit.inputs import check_labels
 from featstore.toolkit.logits import softmax
-from featstore.toolkit.presets import FOLD_TEMPERATURES
-from featstore.toolkit.temperature import fit_temperature
 
 __all__ = ["ImageClassifier"]
 
 
+@dataclass(eq=False, repr=False)  # its __init__ only assigns, as scikit-learn wants it
 class ImageClassifier(ClassifierMixin, BaseEstimator):
     """A convolutional network, fine-tuned on whole images with the mask as a fourth channel.
 
@@ -110,68 +109,40 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Of all validation parts together. Early stopping saw them: somewhat optimistic.
     left_out_ : list of (str, str)
         Images that were not trained on, and why.
+    trained_on_ : list of str
+        SHA-256 of the files of all others.
     notes_ : list of str
         What the user should hear of.
     """
 
-    def __init__(
-        self,
-        network: str = "efficientnet_b0.ra_in1k",
-        *,
-        weights: str | Path | None = None,
-        from_scratch: bool = False,
-        use_mask: bool = True,
-        image_size: int | None = None,
-        clean: bool = True,
-        n_splits: int = 1,
-        validation_fraction: float = 0.2,
-        augmentation: str = "light",
-        sampling: str = "shuffled",
-        lr: float = 1e-3,
-        body_lr: float = 0.1,
-        frozen_epochs: int = 0,
-        warmup_epochs: int = 0,
-        schedule: str = "constant",
-        weight_decay: float = 1e-2,
-        dropout: float = 0.2,
-        label_smoothing: float = 0.0,
-        batch_size: int = 32,
-        max_epochs: int = 30,
-        patience: int = 8,
-        calibrate: bool = False,
-        device: str = "auto",
-        precision: str = "auto",
-        checkpoints: str | Path | None = None,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.network = network
-        self.weights = weights
-        self.from_scratch = from_scratch
-        self.use_mask = use_mask
-        self.image_size = image_size
-        self.clean = clean
-        self.n_splits = n_splits
-        self.validation_fraction = validation_fraction
-        self.augmentation = augmentation
-        self.sampling = sampling
-        self.lr = lr
-        self.body_lr = body_lr
-        self.frozen_epochs = frozen_epochs
-        self.warmup_epochs = warmup_epochs
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.label_smoothing = label_smoothing
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.calibrate = calibrate
-        self.device = device
-        self.precision = precision
-        self.checkpoints = checkpoints
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    network: str = "efficientnet_b0.ra_in1k"
+    _: KW_ONLY
+    weights: str | Path | None = None
+    from_scratch: bool = False
+    use_mask: bool = True
+    image_size: int | None = None
+    clean: bool = True
+    n_splits: int = 1
+    validation_fraction: float = 0.2
+    augmentation: str = "light"
+    sampling: str = "shuffled"
+    lr: float = 1e-3
+    body_lr: float = 0.1
+    frozen_epochs: int = 0
+    warmup_epochs: int = 0
+    schedule: str = "constant"
+    weight_decay: float = 1e-2
+    dropout: float = 0.2
+    label_smoothing: float = 0.0
+    batch_size: int = 32
+    max_epochs: int = 30
+    patience: int = 8
+    calibrate: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    checkpoints: str | Path | None = None
+    n_jobs: int | None = None
+    random_state: Any = None
 
     def fit(
         self,
@@ -212,10 +183,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         labels = check_labels(self, y, len(X))
         self.network_ = self.find()
         pictures = load_pictures(X, self.network_.side_px)
-        self.settings_ = self._settings()
+        self.settings_ = settings_of(self)
         self.notes_ = [pictures.note] if pictures.note else []
         kept = np.array([not (self.clean and why) for why in pictures.contaminated])
         self.left_out_ = [(n, w) for n, w, k in zip(pictures.names, pictures.contaminated, kept, strict=True) if not k]
+        self.trained_on_ = [content for (content, _), k in zip(pictures.traits, kept, strict=True) if k]
         self.classes_, counts = require_classes(labels[kept])
         if lost := sorted(set(labels.tolist()) - set(self.classes_.tolist())):
             self.notes_.append(f"all images of class {lost[0]!r} are contaminated: it is not learnt")
@@ -267,26 +239,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return input_of(self.settings_, pixels, "cpu")
 
-    def _settings(self) -> Settings:
-        return Settings(
-            network=self.network_,
-            use_mask=bool(self.use_mask),
-            augmentation=self.augmentation,
-            sampling=self.sampling,
-            lr=float(self.lr),
-            body_lr=float(self.body_lr),
-            frozen_epochs=int(self.frozen_epochs),
-            warmup_epochs=int(self.warmup_epochs),
-            schedule=self.schedule,
-            weight_decay=float(self.weight_decay),
-            dropout=float(self.dropout),
-            label_smoothing=float(self.label_smoothing),
-            batch_size=int(self.batch_size),
-            max_epochs=int(self.max_epochs),
-            patience=int(self.patience),
-            seed=0,
-        )
-
     def _train(
         self, images: Part, kept: NDArray[np.bool_], seed: int, callback: Callable[[Progress], object] | None
     ) -> None:
@@ -299,16 +251,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.oof_probabilities_ = np.full((len(kept), len(self.classes_)), np.nan)
         settings = [replace(self.settings_, seed=seed + fold) for fold in range(self.n_splits)]
         for place, done in zip(places, train_folds(settings, places, how, self.n_jobs, callback), strict=True):
-            temperature = (
-                fit_temperature(done.logits, place.validation.codes, FOLD_TEMPERATURES) if self.calibrate else 1.0
-            )
-            probabilities = softmax(done.logits / temperature)
-            self.oof_probabilities_[place.validating] = probabilities
+            self.oof_probabilities_[place.validating], score = judge(done, place, calibrate=self.calibrate)
             self.networks_.append(done.state)
-            self.temperatures_.append(temperature)
-            macro_f1, accuracy = scores_of(place.validation.codes, probabilities.argmax(axis=1))
-            score = {"fold": place.fold, "val_macro_f1": macro_f1, "val_accuracy": accuracy, "temperature": temperature}
-            self.fold_scores_.append({**score, "best_epoch": done.best_epoch, "epochs": done.epochs})
+            self.temperatures_.append(score["temperature"])
+            self.fold_scores_.append(score)
             self.notes_ += [note for note in done.notes if note not in self.notes_]
         validated = self.folds_ >= 0
         predicted = self.oof_probabilities_[validated].argmax(axis=1)

@@ -11,17 +11,18 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.metrics import f1_score
 
-from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.images import predict_records
 from featstore.cnn.presets import PRESETS
-from featstore.dataset import file_digest
+from featstore.cnn.protocol import Protocol, network_of
+from featstore.cnn.published import SYSTEMS, Row
+from featstore.dataset import file_digest, join_spellings
 from featstore.dataset.records import ImageRecord
 from featstore.errors import DataError
 from featstore.evaluate import Candidate, cross_validate_nested
@@ -32,78 +33,7 @@ from featstore.store.disk.files import make_folder, write_atomically
 from featstore.toolkit.predictions import Prediction, predict_images
 from featstore.toolkit.presets import m4, m5
 
-__all__ = ["PUBLISHED", "PUBLISHED_REPEATS", "SYSTEMS", "Protocol", "Reproduction", "Row", "require_weights"]
-
-Row = dict[str, Any]
-
-SYSTEMS = {
-    "m1": "InceptionV3, mask as 4th channel, one hold-out",
-    "m2": "EfficientNet-B0, stronger augmentation, folds",
-    "m3": "EfficientNet-B1, schedule, balanced, calibrated",
-    "m4": "frozen encoder, MLP on image embeddings",
-    "m5": "frozen encoder, MLP on blobs and XGBoost, fused",
-}
-
-PUBLISHED = {
-    "m1": (0.3504, 0.3273, 0.3188),
-    "m2": (0.4138, 0.3549, 0.3358),
-    "m3": (0.4483, 0.4348, 0.3529),
-    "m4": (None, 0.4235, 0.3725),
-    "m5": (None, 0.4975, 0.4221),
-}
-"""The authors' validation accuracy, validation macro-F1 (both of the best fold) and test macro-F1, on the challenge."""
-
-PUBLISHED_REPEATS = {1: 0.3725, 3: 0.4048, 4: 0.4221}
-"""The authors' test macro-F1 of M5 by repeats."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How all systems are judged.
-
-    Attributes
-    ----------
-    outer_folds : int
-        Of the nested cross-validation: each image is predicted once a seed, by a system that has not seen it.
-    seeds : int
-        Repetitions of it with other folds.
-    seed : int
-    inner_folds : int
-        Members of M4 and M5.
-    repeats : tuple of int
-        For the table of repeats; the five systems have the most of them.
-    networks : mapping
-        Settings of M1 to M3 other than their presets'.
-    by_network : mapping of str to mapping
-        The same of one of them.
-    n_jobs : int
-        Outer folds at a time; it changes no figure.
-    """
-
-    outer_folds: int = 5
-    seeds: int = 1
-    seed: int = 0
-    inner_folds: int = 10
-    repeats: tuple[int, ...] = (0, 1, 3, 4)
-    networks: Mapping[str, Any] = field(default_factory=dict)
-    by_network: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    n_jobs: int = 1
-
-
-def require_weights(protocol: Protocol) -> None:
-    """Make sure that the weights of all networks are there, before hours of work.
-
-    Raises
-    ------
-    WeightsNotFoundError
-    """
-    for system in PRESETS:
-        _network_of(system, protocol, None).find()
-
-
-def _network_of(system: str, protocol: Protocol, checkpoints: Path | None) -> ImageClassifier:
-    settings = {**protocol.networks, **protocol.by_network.get(system, {})}
-    return PRESETS[system](checkpoints=checkpoints, **settings)
+__all__ = ["Reproduction", "spelled_as_trained"]
 
 
 class Reproduction:
@@ -118,6 +48,8 @@ class Reproduction:
     unusable : mapping of str to str
         Why images can't be used by the networks.
     protocol : Protocol
+    weights : mapping of str to str
+        Of `weight_digests`.
     folder : Path
         For rows, checkpoints and predictions.
     test_labels : mapping of str to str
@@ -127,8 +59,6 @@ class Reproduction:
     ------
     DataError
         If the store has images that the dataset has not, or not with this content.
-    WeightsNotFoundError
-        If the weights of a network are not to be had.
     """
 
     def __init__(
@@ -137,12 +67,12 @@ class Reproduction:
         records: Sequence[ImageRecord],
         unusable: Mapping[str, str],
         protocol: Protocol,
+        weights: Mapping[str, str],
         folder: Path,
         test_labels: Mapping[str, str],
     ) -> None:
         self.store, self.unusable, self.protocol, self.folder = store, dict(unusable), protocol, folder
-        self.test_labels = dict(test_labels)
-        self.weights = {system: _network_of(system, self.protocol, None).find().digest for system in PRESETS}
+        self.weights, self.test_labels = dict(weights), dict(test_labels)
         by_name = {record.image: record for record in records}
         bags = store.bags("train", repeats=max(protocol.repeats))
         names = [name for name in sorted(bags.images.tolist()) if name not in self.unusable]
@@ -183,22 +113,20 @@ class Reproduction:
         return [found[system, most] for system in SYSTEMS], by_repeats
 
     def _row(self, system: str, repeats: int) -> Row:
-        path = self.folder / "rows" / f"{system}-{repeats}-{self._key(system, repeats)}.json"
+        key = self._key(system, repeats)
+        path = self.folder / "rows" / f"{system}-{repeats}-{key}.json"
         if path.is_file():
             kept: Row = json.loads(path.read_bytes())
             return kept
-        started = time.perf_counter()
-        row = self._network(system) if system in PRESETS else self._heads(system, repeats)
+        started, checkpoints = time.perf_counter(), self.folder / "checkpoints" / f"{system}-{key}"
+        row = self._network(system, checkpoints) if system in PRESETS else self._heads(system, repeats)
         row = {"system": system, "repeats": None if system in PRESETS else repeats, **row}
         row |= {"images": len(self.names), "seconds": round(time.perf_counter() - started, 1)}
         make_folder(path.parent)
         finite: Row = without_nan(row)
         write_atomically(path, json.dumps(finite, indent=2).encode())
-        shutil.rmtree(self._checkpoints(system, repeats), ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return finite
-
-    def _checkpoints(self, system: str, repeats: int) -> Path:
-        return self.folder / "checkpoints" / f"{system}-{self._key(system, repeats)}"
 
     def _require_same_content(self, records: Sequence[ImageRecord]) -> None:
         """Make sure that networks read what the store was extracted from."""
@@ -223,7 +151,7 @@ class Reproduction:
         protocol = self.protocol
         how: dict[str, Any] = {"outer": protocol.outer_folds, "seeds": protocol.seeds, "seed": protocol.seed}
         if system in PRESETS:
-            network = _network_of(system, self.protocol, None).get_params()
+            network = network_of(system, self.protocol, None).get_params()
             how |= {name: value for name, value in network.items() if name not in ("weights", "device", "n_jobs")}
             how |= {"digest": self.weights[system]}
         else:
@@ -233,10 +161,9 @@ class Reproduction:
         parts += [sorted(self.test_labels.items()), sorted(self.unusable)]
         return hashlib.sha256(canonical_json({"parts": json.loads(json.dumps(parts))}).encode()).hexdigest()[:12]
 
-    def _network(self, system: str) -> Row:
-        folder = self._checkpoints(system, max(self.protocol.repeats))
-        model = _network_of(system, self.protocol, folder)
-        fitted = _network_of(system, self.protocol, folder).set_params(random_state=self.protocol.seed)
+    def _network(self, system: str, checkpoints: Path) -> Row:
+        model = network_of(system, self.protocol, checkpoints)
+        fitted = clone(model).set_params(random_state=self.protocol.seed)
         fitted.fit(self.training, self.labels, groups=self.groups)
         predictions = predict_records(fitted, self.test, self.unusable)
         honest = self._nested(model, self.training)
@@ -280,3 +207,18 @@ class Reproduction:
         truth, said = zip(*pairs, strict=True)
         score = f1_score(truth, said, average="macro", labels=sorted(set(truth)), zero_division=0.0)
         return {"test_macro_f1": float(score), "test_images": len(pairs)}
+
+
+def spelled_as_trained(labels: Mapping[str, str], records: Sequence[ImageRecord]) -> tuple[dict[str, str], list[str]]:
+    """Give test images' labels the spelling of the training images'.
+
+    Returns
+    -------
+    labels : dict of str to str
+    strange : list of str
+        Classes among them that no training image has.
+    """
+    training = [record.label for record in records if record.split == "train" and record.label]
+    joined, _ = join_spellings([*training, *labels.values()])
+    spelled = dict(zip(labels, joined[len(training) :], strict=True))
+    return spelled, sorted(set(spelled.values()) - set(joined[: len(training)]))

@@ -17,14 +17,19 @@ from featstore.cnn.batches import key_of
 from featstore.cnn.pictures import Pictures
 from featstore.cnn.predicting import logits_of_state
 from featstore.cnn.settings import Settings
-from featstore.cnn.training import Epoch, Part, train_network
+from featstore.cnn.steps import Part
+from featstore.cnn.training import Epoch, train_network
 from featstore.errors import LabelError
 from featstore.store.images import ImageRow, twin_groups
+from featstore.toolkit.ensemble import scores_of
 from featstore.toolkit.inputs import require
+from featstore.toolkit.logits import softmax
+from featstore.toolkit.presets import FOLD_TEMPERATURES
 from featstore.toolkit.splits import assign_folds, hold_out
+from featstore.toolkit.temperature import fit_temperature
 from featstore.toolkit.threads import side_by_side
 
-__all__ = ["How", "Place", "Progress", "assign", "choose_precision", "groups_together", "train_folds"]
+__all__ = ["How", "Place", "Progress", "assign", "choose_precision", "groups_together", "judge", "train_folds"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,16 @@ class Fold:
     best_epoch: int
     epochs: int
     notes: list[str]
+
+
+def judge(done: Fold, place: Place, *, calibrate: bool) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Return a network's probabilities for the images that validate it, and its scores: `fold_scores_` has them."""
+    codes = place.validation.codes
+    temperature = fit_temperature(done.logits, codes, FOLD_TEMPERATURES) if calibrate else 1.0
+    probabilities = softmax(done.logits / temperature)
+    macro_f1, accuracy = scores_of(codes, probabilities.argmax(axis=1))
+    score = {"fold": place.fold, "val_macro_f1": macro_f1, "val_accuracy": accuracy, "temperature": temperature}
+    return probabilities, {**score, "best_epoch": done.best_epoch, "epochs": done.epochs}
 
 
 def groups_together(pictures: Pictures, groups: Any = None) -> NDArray[np.str_]:

@@ -15,7 +15,7 @@ from featstore.cnn.pictures import Image, load_pictures, read_picture
 from featstore.dataset.records import Dataset, ImageRecord
 from featstore.errors import ImageError, LabelError
 from featstore.store.images import ImageRow
-from featstore.toolkit.predictions import Prediction
+from featstore.toolkit.predictions import Prediction, prediction_of
 
 __all__ = ["Chosen", "choose_images", "image_groups", "predict_records"]
 
@@ -103,13 +103,5 @@ def predict_records(
     """
     usable = [record for record in records if record.image not in unusable]
     found = dict(zip((r.image for r in usable), model.predict_proba(usable), strict=True)) if usable else {}
-    predictions = []
-    for record in records:
-        probabilities = found.get(record.image, model.class_prior_)
-        why = unusable.get(record.image, "")
-        note = f"class prior only ({why})" if why else record.note
-        row = ImageRow(
-            image=record.image, sample_index=record.sample_index, position=record.position, split=record.split
-        )
-        predictions.append(Prediction(row, str(model.classes_[int(np.argmax(probabilities))]), probabilities, note))
-    return predictions
+    rows = [ImageRow(r.image, r.sample_index, r.position, r.split, note=r.note) for r in records]
+    return [prediction_of(model, row, found.get(row.image), unusable.get(row.image, "")) for row in rows]

@@ -8,8 +8,9 @@ from typing import Any
 
 from featstore.encoders.hub import find_snapshot
 from featstore.encoders.timm_names import HUB_ID, SCHEME, require_timm, resolve_timm
+from featstore.encoders.timm_network import fill_network
 from featstore.encoders.weights import digest_weights, find_weights
-from featstore.errors import EncoderError, SettingError, WeightsNotFoundError
+from featstore.errors import SettingError, WeightsNotFoundError
 
 __all__ = ["Network", "build", "find_network", "last_stage", "normalised"]
 
@@ -114,7 +115,7 @@ def build(network: Network, n_classes: int, *, use_mask: bool, dropout: float) -
     architecture = network.name.partition(".")[0]
     module = require_timm().create_model(architecture, pretrained=False, num_classes=n_classes, drop_rate=dropout)
     if network.folder is not None:
-        _load(module, network)
+        fill_network(module, network.name, network.folder)
     if use_mask:
         _widen(module, from_scratch=network.folder is None)
     _try(module, network, use_mask=use_mask)
@@ -135,41 +136,12 @@ def _try(module: Any, network: Network, *, use_mask: bool) -> None:
         ) from error
 
 
-def _load(module: Any, network: Network) -> None:
-    """Load all but the classifier, which is of other classes."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    tensors: dict[str, Any] = {}
-    assert network.folder is not None  # noqa: S101 - asked before
-    for path in find_weights(network.folder):
-        try:
-            tensors |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise EncoderError(
-                f"{path} can't be read ({error})", remedy="Copy or download the folder again."
-            ) from error
-    own = module.state_dict()
-    classifier = tuple(f"{name}." for name in _names(module.pretrained_cfg["classifier"]))
-    wanted = {name for name in own if not name.startswith(classifier)}
-    unfit = [name for name in wanted if name not in tensors or tensors[name].shape != own[name].shape]
-    if unfit:
-        raise EncoderError(
-            f"the weights in {network.folder} lack {len(unfit)} tensors of {network.name}, the first {min(unfit)}",
-            expected=f"weights of {network.name}",
-        )
-    module.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
-
-
-def _names(names: Any) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
 def _widen(module: Any, *, from_scratch: bool) -> None:
     """Give the first convolution a fourth channel."""
     import torch
 
-    (name,) = _names(module.pretrained_cfg["first_conv"])
+    found = module.pretrained_cfg["first_conv"]
+    (name,) = [found] if isinstance(found, str) else found
     holder, _, last = name.rpartition(".")
     parent = module.get_submodule(holder)
     old = getattr(parent, last)

@@ -12,6 +12,7 @@ import numpy as np
 from featstore.cnn.checkpoints import read_tensors, write_tensors
 from featstore.cnn.classifier import ImageClassifier
 from featstore.cnn.networks import Network
+from featstore.cnn.settings import settings_of
 from featstore.encoders.timm_names import require_timm
 from featstore.errors import FeatstoreError, ModelFormatError
 
@@ -24,7 +25,7 @@ _HOW = ("weights", "device", "precision", "checkpoints", "n_jobs", "random_state
 
 _LARGEST_PX = 2048
 
-_SCORES = ("fold_scores_", "oof_macro_f1_", "oof_accuracy_", "left_out_", "notes_")
+_SCORES = ("fold_scores_", "oof_macro_f1_", "oof_accuracy_", "left_out_", "trained_on_", "notes_")
 
 
 def save_networks(model: ImageClassifier, path: Path | str) -> None:
@@ -91,7 +92,7 @@ def _restored(content: dict[str, Any], tensors: dict[str, Any], device: str) -> 
         fold, _, rest = name.partition(".")
         states[int(fold)][rest] = tensor.numpy()
     model.networks_ = states
-    model.settings_ = model._settings()
+    model.settings_ = settings_of(model)
     _require(model)
     return model
 

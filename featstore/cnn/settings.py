@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from featstore.cnn.networks import Network
 
-__all__ = ["Settings", "as_config", "differing"]
+__all__ = ["Settings", "as_config", "differing", "settings_of"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,15 @@ class Settings:
     max_epochs: int
     patience: int
     seed: int
+
+
+_KINDS = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+def settings_of(model: Any) -> Settings:
+    """Take the settings of an `ImageClassifier` that has found its network; each network has a seed of its own."""
+    plain = {each.name: _KINDS[str(each.type)] for each in fields(Settings) if each.name not in ("network", "seed")}
+    return Settings(model.network_, **{name: kind(getattr(model, name)) for name, kind in plain.items()}, seed=0)
 
 
 def as_config(settings: Settings) -> dict[str, Any]:

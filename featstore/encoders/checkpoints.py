@@ -116,7 +116,7 @@ def check_tokens(name: str, model: Any, pixels: Any) -> int:
 
 
 def _cls_token(model: Any, pixels: Any) -> Any:
-    return last_hidden_state(model, pixels)[:, 0]
+    return run_model(model, pixels)[:, 0]
 
 
 @contextmanager

@@ -35,7 +35,8 @@ class Library:
         Takes a name, a network and its input (1, 3, size, size); runs it once and gives the length of an embedding, or
         raises `EncoderError` if it gives none.
     embed : callable
-        Takes a network and its input (n, 3, size, size); gives embeddings (n, dim).
+        Takes a network and its input (n, 3, size, size); gives embeddings (n, dim), with gradients where torch is set
+        to keep them.
     """
 
     name: str

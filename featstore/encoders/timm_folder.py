@@ -89,6 +89,7 @@ def _foreseen(plan: Plan, size_px: int) -> tuple[int, str] | None:
     try:
         with torch.device("meta"):
             model = plan.build()
+        with torch.device("meta"), torch.inference_mode():
             shape = tuple(embedding_of(model, torch.empty(1, 3, size_px, size_px)).shape)
     except Exception:  # noqa: BLE001 - some versions of timm look at numbers while they build
         return None

@@ -18,7 +18,7 @@ from featstore.encoders.timm_names import SCHEME, close_to, own_arguments, requi
 from featstore.encoders.weights import CONFIG, find_weights, read_json
 from featstore.errors import EncoderError
 
-__all__ = ["TIMM", "Plan", "embedding_of", "is_of_timm", "read_plan"]
+__all__ = ["TIMM", "Plan", "embedding_of", "fill_network", "is_of_timm", "read_plan"]
 
 _WRITTEN = "a config.json as timm.models.save_for_hf writes it"
 
@@ -135,33 +135,51 @@ def load_network(name: str, folder: Path) -> Any:
     EncoderError
         If timm can't build it, or the weights are not exactly the network's, with or without a classifier.
     """
-    plan, safetensors = read_plan(name, folder), require("safetensors.torch", "cnn")
+    plan = read_plan(name, folder)
     with _refused_plainly(name, folder):
         model = plan.build()
-        tensors: dict[str, Any] = {}
-        for file in find_weights(folder):
-            tensors |= safetensors.load_file(file)
-    told = _misfit(model, tensors)
-    if told:
-        tensors = _renamed(model, tensors)
-    if told and _misfit(model, tensors):
-        raise EncoderError(
-            f"the weights of {name} in {folder} are not those of a {plan.architecture}: {told}",
-            expected="a checkpoint of the model that config.json describes",
-        )
-    model.load_state_dict({key: tensors.get(key, value) for key, value in model.state_dict().items()})
+    fill_network(model, name, folder)
     return model.float()
 
 
-def _misfit(model: Any, tensors: Mapping[str, Any]) -> str:
-    """Say in what a checkpoint differs from a network; empty where it is the network's, give or take a classifier."""
-    wanted = model.state_dict()
+def fill_network(model: Any, name: str, folder: Path) -> None:
+    """Fill a network with the weights of a folder; one that has a classifier keeps its own.
+
+    Raises
+    ------
+    EncoderError
+        If the weights can't be read, or are not exactly the network's, with or without a classifier.
+    """
+    safetensors, files = require("safetensors.torch", "cnn"), find_weights(folder)
+    tensors: dict[str, Any] = {}
+    with _refused_plainly(name, folder):
+        for file in files:
+            tensors |= safetensors.load_file(file)
+    heads = _heads(model)
+    own = {key: value for key, value in model.state_dict().items() if not (model.num_classes and key.startswith(heads))}
+    told = _misfit(own, tensors, heads)
+    if told:
+        tensors = _renamed(model, tensors)
+    if told and _misfit(own, tensors, heads):
+        raise EncoderError(
+            f"the weights of {name} in {folder} are not those of a {model.pretrained_cfg['architecture']}: {told}",
+            expected="a checkpoint of that network",
+        )
+    model.load_state_dict({key: tensors[key] for key in own.keys() & tensors.keys()}, strict=False)
+
+
+def _heads(model: Any) -> tuple[str, ...]:
+    """Tell how names of a classifier's tensors start; InceptionV3's second one was there for its training alone."""
     head = model.pretrained_cfg.get("classifier")
-    head = head if isinstance(head, str | list | tuple) else ()
-    heads = tuple(f"{one}." for one in ((head,) if isinstance(head, str) else head) if isinstance(one, str))
-    lacking = [key for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
-    over = [key for key in tensors if key not in wanted and not key.startswith(heads)]
-    other = [key for key in wanted if key in tensors and wanted[key].shape != tensors[key].shape]
+    names = head if isinstance(head, list | tuple) else [head]
+    return (*(f"{name}." for name in names if isinstance(name, str)), "AuxLogits.")
+
+
+def _misfit(own: Mapping[str, Any], tensors: Mapping[str, Any], heads: tuple[str, ...]) -> str:
+    """Say in what a checkpoint differs from a network; empty where it is the network's, give or take a classifier."""
+    lacking = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
+    over = [key for key in tensors if key not in own and not key.startswith(heads)]
+    other = [key for key in own if key in tensors and own[key].shape != tensors[key].shape]
     said = {"are missing": lacking, "are left over": over, "are of another shape": other}
     return ", ".join(f"{len(keys)} tensors {what}, the first {keys[0]}" for what, keys in said.items() if keys)
 
@@ -176,19 +194,17 @@ def _renamed(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def embedding_of(model: Any, pixels: Any) -> Any:
-    """Run the network without gradients: (n, 3, size, size) to (n, dim).
+    """Run the network in whatever mode torch is in: (n, 3, size, size) to (n, dim).
 
     What timm gives without a classifier: pooled, as the network was trained. One that pools nothing
     (``global_pool`` is empty, as of Virchow and H0-mini) gives its class token, then the mean of its patches' tokens,
     as their authors do (Zimmermann et al., 2024, arXiv:2408.00738).
     """
-    torch = require("torch")
-    with torch.inference_mode():
-        found = model(pixels)
-        prefix = getattr(model, "num_prefix_tokens", 0)
-        if found.ndim != 3 or not prefix:
-            return found
-        return torch.cat((found[:, 0], found[:, prefix:].mean(dim=1)), dim=1)
+    found = model(pixels)
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    if found.ndim != 3 or not prefix:
+        return found
+    return require("torch").cat((found[:, 0], found[:, prefix:].mean(dim=1)), dim=1)
 
 
 def check_network(name: str, model: Any, pixels: Any) -> int:
@@ -200,7 +216,8 @@ def check_network(name: str, model: Any, pixels: Any) -> int:
         If it can't be run, or gives a map or tokens without one that stands for all.
     """
     try:
-        shape = tuple(embedding_of(model, pixels).shape)
+        with require("torch").inference_mode():
+            shape = tuple(embedding_of(model, pixels).shape)
     except Exception as error:
         raise EncoderError(
             f"{name} ({type(model).__name__}) can't embed a picture of {pixels.shape[-1]} pixels in {pixels.dtype} "

@@ -21,6 +21,8 @@ from featstore.toolkit.logits import softmax
 
 __all__ = ["NetworkExplainer"]
 
+_SEEN = "a training image: the networks were fitted on it, or stopped by it"
+
 
 class NetworkExplainer:
     """Explains what fine-tuned networks say of images.
@@ -72,19 +74,20 @@ class NetworkExplainer:
             label=classes[target],
             probability=float(probabilities[target]),
             probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
+            notes=(_SEEN,) if picture.sha256 in model.trained_on_ else (),
         )
         if "grad-cam" not in views:
-            return [replace(plain, notes=("a convolutional network has no attention to roll out",))]
+            return [replace(plain, notes=(*plain.notes, "a convolutional network has no attention to roll out"))]
         if not _has_map(modules[0], inputs):
-            return [
-                replace(plain, notes=(f"no heatmap: the last stage of {model.network_.name} is no map of channels",))
-            ]
+            why_not = f"no heatmap: the last stage of {model.network_.name} is no map of channels"
+            return [replace(plain, notes=(*plain.notes, why_not))]
         maps = [
             grad_cam(module, last_stage(module), inputs, target)[0] / temperature
             for module, temperature in zip(modules, model.temperatures_, strict=True)
         ]
         heatmap = _on_image(np.mean(maps, axis=0).astype(np.float32), framing)
         notes = () if heatmap.any() else ("nothing in the last stage speaks for the class: the map is empty",)
+        notes = (*plain.notes, *notes)
         return [replace(plain, method="Grad-CAM at the last stage", heatmap=heatmap, notes=notes)]
 
 

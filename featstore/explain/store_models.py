@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from featstore.crops import Blobs, cut_crop, find_blobs
 from featstore.encoders import Encoder
 from featstore.encoders.model import ModelEncoder
-from featstore.errors import FingerprintMismatchError, ModelError
+from featstore.errors import EncoderError, FingerprintMismatchError, ModelError
 from featstore.explain.contributions import Contributions, bags_of, blob_contributions
 from featstore.explain.explanation import BlobShare, Explanation, position_of
 from featstore.explain.heads import mlp_heads, score_and_gradient
 from featstore.explain.picture import Picture
 from featstore.explain.places import lay_over, outline_of
-from featstore.explain.tokens import attention_rollout, token_grad_cam
+from featstore.explain.tokens import attention_rollout, layout_of, token_grad_cam
 from featstore.extract import require_encoder
 from featstore.recipe import Recipe
 from featstore.store import Store
@@ -181,8 +181,10 @@ class StoreExplainer:
             return (
                 f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
             )
-        if self.encoder.library.name != "transformers":
-            return f"no map within blobs: {name} is a network of timm's, of which no tokens are read"
+        try:
+            layout_of(self.encoder.running)
+        except EncoderError as error:
+            return f"no map within blobs: {error.found}; blobs have contributions"
         if view == "grad-cam" and not any(mlp_heads(self.model)):
             return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
         return ""

@@ -9,63 +9,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.encoders.checkpoints import run_model
 from featstore.encoders.running import RunningModel
 from featstore.errors import EncoderError
+from featstore.explain.timm_tokens import timm_layout
+from featstore.explain.token_layout import Place, TokenLayout
+from featstore.explain.transformers_tokens import transformers_layout
 from featstore.extras import require_extra
 
-__all__ = ["attention_rollout", "blocks_of", "grid_side", "token_grad_cam"]
+__all__ = ["attention_rollout", "layout_of", "token_grad_cam"]
+
+_LAYOUTS = {"transformers": transformers_layout, "timm": timm_layout}
+"""By the library that the encoder is of."""
 
 _AT_ONCE = 4
 
 
-def grid_side(running: RunningModel) -> int:
-    """Tell how many tokens there are along a side of the input.
+def layout_of(running: RunningModel) -> TokenLayout:
+    """Tell where an encoder has its tokens.
 
     Raises
     ------
     EncoderError
-        If the configuration does not say.
+        If it is no vision transformer, or one of another build than its library's usual ones.
     """
-    patch = getattr(running.model.config, "patch_size", None)
-    patch = patch[0] if isinstance(patch, list | tuple) and patch else patch
-    if not isinstance(patch, int) or patch < 1:
-        raise EncoderError(
-            f"{running.name} ({type(running.model).__name__}) does not say how large a patch is",
-            expected="patch_size in its configuration",
-        )
-    return int(running.processor.size_px) // patch
-
-
-def blocks_of(running: RunningModel) -> list[Any]:
-    """Return the transformer's blocks in order: the list of as many modules as the configuration has layers.
-
-    Raises
-    ------
-    EncoderError
-        If there is none.
-    """
-    torch = require_extra("torch", "explain", "heatmaps need")
-    wanted = getattr(running.model.config, "num_hidden_layers", None)
-    for module in running.model.modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == wanted:
-            return list(module)
-    raise EncoderError(
-        f"the blocks of {running.name} ({type(running.model).__name__}) can't be told",
-        expected="a list of num_hidden_layers modules, as in ViT, DeiT, DINOv2 and Phikon-v2",
-    )
+    return _LAYOUTS[running.library.name](running)
 
 
 def token_grad_cam(
-    running: RunningModel, prepared: NDArray[np.uint8], gradient: NDArray[np.float64], *, blocks: int | None = None
+    running: RunningModel, prepared: NDArray[np.uint8], gradient: NDArray[np.float64], *, last: int | None = None
 ) -> NDArray[np.float32]:
-    """Compute Grad-CAM over the patch tokens that enter the attention of each block, and add the blocks up.
+    """Compute Grad-CAM over the patch tokens wherever they are read, and add these places up.
 
     A token's heat is the sum over channels of activation times gradient, negative sums cut off. Unlike in Grad-CAM for
     convolutions (`grad_cam`) gradients are not averaged over places before: that is HiResCAM (Draelos and Carin, 2020,
     arXiv:2011.08891). Every place of a convolution map is read by the same weights, whereas each token is read by as
     much as the CLS token attends to it; with the mean gradient the maps of a transformer point anywhere
-    (``tests/benchmarks/planted.py``). The CLS token reads in every block, so every block counts.
+    (``tests/benchmarks/planted.py``). The CLS token reads in every block, by attention, so every block counts: the
+    tokens that enter its attention. Where the embedding is a mean of the patches' tokens, or has one in it, the last
+    place is where this mean is taken: what a patch keeps to itself on the way there no attention has read.
 
     Parameters
     ----------
@@ -75,8 +56,8 @@ def token_grad_cam(
         Crops as the encoder takes them.
     gradient : ndarray of shape (n, dim)
         Of what is explained, at the crops' embeddings: `score_and_gradient`.
-    blocks : int, optional
-        Only so many of the last blocks; all by default.
+    last : int, optional
+        Only so many of the last places; all by default.
 
     Returns
     -------
@@ -86,15 +67,15 @@ def token_grad_cam(
     Raises
     ------
     EncoderError
-        If the model is built otherwise than vision transformers of Hugging Face are.
+        If the encoder has no tokens that can be read: `layout_of`.
     MissingExtraError
         If captum is not installed.
     """
     torch = require_extra("torch", "explain", "heatmaps need")
     attr = require_extra("captum.attr", "explain", "heatmaps need")
-    side = grid_side(running)
-    entered = [_attention_of(running, block) for block in blocks_of(running)][-(blocks or 0) :]
-    layers = [torch.nn.Identity() for _ in entered]
+    layout = layout_of(running)
+    places = layout.places[-(last or 0) :]
+    layers = [torch.nn.Identity() for _ in places]
     maps = []
     for start in range(0, len(prepared), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
@@ -102,24 +83,25 @@ def token_grad_cam(
         pixels = running.normalise(torch.from_numpy(np.ascontiguousarray(prepared[part])))
 
         def score(inputs: Any, weights: Any = weights) -> Any:
-            embeddings = run_model(running.model, inputs.detach())[:, 0].float()
+            embeddings = running.library.embed(running.model, inputs.detach()).float()
             return (embeddings * weights).sum(dim=1)
 
         with ExitStack() as stack:
             stack.enter_context(_frozen(running.model))
             stack.enter_context(torch.enable_grad())
-            for module, layer in zip(entered, layers, strict=True):
-                stack.enter_context(_through(module, layer, side))
+            for place, layer in zip(places, layers, strict=True):
+                stack.enter_context(_through(place, layer, layout.side))
             each = attr.LayerGradientXActivation(score, layers).attribute(pixels)
         maps.append(sum(one.sum(dim=1).relu() for one in each).detach().float().cpu().numpy())
     return np.concatenate(maps)
 
 
 def attention_rollout(running: RunningModel, prepared: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Follow attention from the CLS token back to the patches (Abnar and Zuidema, 2020, arXiv:2005.00928).
+    """Follow attention from the embedding back to the patches (Abnar and Zuidema, 2020, arXiv:2005.00928).
 
     Heads are averaged, half of each block is its residual connection, and blocks are multiplied. It tells what the
-    encoder looked at, for whatever class.
+    encoder looked at, for whatever class. It starts where the embedding is taken: at the CLS token; where it is pooled
+    from the patches, at all of their tokens alike; where it is the CLS token and their mean, at either by half.
 
     Parameters
     ----------
@@ -129,65 +111,60 @@ def attention_rollout(running: RunningModel, prepared: NDArray[np.uint8]) -> NDA
     Returns
     -------
     ndarray of shape (n, side, side), float32
-        Shares of the CLS token's attention, 0 or more.
+        Shares of the attention, 0 or more.
 
     Raises
     ------
     EncoderError
-        If the model does not tell its attention.
+        If the encoder has no tokens that can be read, or does not tell its attention.
     """
     torch = require_extra("torch", "explain", "heatmaps need")
-    side = grid_side(running)
+    layout = layout_of(running)
+    patches = layout.side * layout.side
     maps = []
-    with _eager(running.model), torch.inference_mode():
-        for crop in prepared:  # one at a time: a large model's attention to ten crops is half a gigabyte
-            pixels = running.normalise(torch.from_numpy(np.ascontiguousarray(crop[None])))
-            attentions = run_model(running.model, pixels, attentions=True)
-            if not attentions or attentions[0] is None:
+    for crop in prepared:  # one at a time: a large model's attention to ten crops is half a gigabyte
+        with torch.inference_mode():
+            attentions = layout.attentions(running.normalise(torch.from_numpy(np.ascontiguousarray(crop[None]))))
+            if not attentions:
                 raise EncoderError(f"{running.name} ({type(running.model).__name__}) does not tell its attention")
-            rolled = torch.eye(attentions[0].shape[-1], device=running.device)
-            for attention in attentions:
-                mean = attention[0].float().mean(dim=0)
-                rolled = (mean + torch.eye(len(mean), device=running.device)) / 2 @ rolled
-            maps.append(rolled[0, -side * side :].reshape(side, side).cpu().numpy())
+            shares = torch.zeros_like(attentions[0][0, 0])
+            shares[-patches:] = (1 - layout.class_share) / patches
+            shares[0] += layout.class_share
+            for attention in reversed(attentions):
+                shares = (shares @ attention[0] + shares) / 2
+        maps.append(shares[-patches:].reshape(layout.side, layout.side).cpu().numpy())
     return np.stack(maps).astype(np.float32)
 
 
-def _attention_of(running: RunningModel, block: Any) -> Any:
-    """Return the part of a block that attends: normalised tokens enter it."""
-    for name, module in block.named_children():
-        if "att" in name:
-            return module
-    raise EncoderError(
-        f"the attention of {running.name} ({type(running.model).__name__}) can't be told",
-        expected="a part of each block that is called attention or self_attn",
-    )
-
-
 @contextmanager
-def _through(module: Any, layer: Any, side: int) -> Iterator[None]:
-    """Send the patch tokens that enter a module through a layer, as a map (n, dim, side, side); the rest goes past it.
+def _through(place: Place, layer: Any, side: int) -> Iterator[None]:
+    """Send the patch tokens at a place through a layer, as a map (n, dim, side, side); the others go past it.
 
     Gradients go back to the first such map and no further: what comes before it costs no memory. The patches are the
     last tokens: CLS, and register or distillation tokens where there are any, come before them.
     """
 
     def enter(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        torch = require_extra("torch", "explain", "heatmaps need")
-        hidden = arguments[0] if arguments else named["hidden_states"]
-        others, patches = hidden[:, : -side * side], hidden[:, -side * side :]
-        patches = patches if patches.requires_grad else patches.detach().requires_grad_()
-        grid = layer(patches.transpose(1, 2).unflatten(2, (side, side)))
-        tokens = torch.cat([others, grid.flatten(2).transpose(1, 2)], dim=1)
         if arguments:
-            return (tokens, *arguments[1:]), named
-        return arguments, {**named, "hidden_states": tokens}
+            return (_sent(arguments[0], layer, side), *arguments[1:]), named
+        return arguments, {**named, "hidden_states": _sent(named["hidden_states"], layer, side)}
 
-    hook = module.register_forward_pre_hook(enter, with_kwargs=True)
+    if place.leaving:
+        hook = place.module.register_forward_hook(lambda _module, _given, tokens: _sent(tokens, layer, side))
+    else:
+        hook = place.module.register_forward_pre_hook(enter, with_kwargs=True)
     try:
         yield
     finally:
         hook.remove()
+
+
+def _sent(tokens: Any, layer: Any, side: int) -> Any:
+    torch = require_extra("torch", "explain", "heatmaps need")
+    others, patches = tokens[:, : -side * side], tokens[:, -side * side :]
+    patches = patches if patches.requires_grad else patches.detach().requires_grad_()
+    grid = layer(patches.transpose(1, 2).unflatten(2, (side, side)))
+    return torch.cat([others, grid.flatten(2).transpose(1, 2)], dim=1)
 
 
 @contextmanager
@@ -201,17 +178,3 @@ def _frozen(model: Any) -> Iterator[None]:
     finally:
         for parameter in free:
             parameter.requires_grad_(True)
-
-
-@contextmanager
-def _eager(model: Any) -> Iterator[None]:
-    """Let the model compute attention in the one way that keeps it."""
-    before = getattr(model.config, "_attn_implementation", None)
-    if before in (None, "eager") or not hasattr(model, "set_attn_implementation"):
-        yield
-        return
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)

@@ -16,7 +16,7 @@ from featstore.errors import DataError, FingerprintMismatchError, ModelError
 from featstore.store import Bags, ImageRow, JoinedBags, Store, join_bags, require_same_content
 from featstore.store.disk.files import write_atomically
 
-__all__ = ["Prediction", "predict_images", "write_predictions", "write_submission"]
+__all__ = ["Prediction", "predict_images", "prediction_of", "write_predictions", "write_submission"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def predict_images(
             without[image] = _why(each, image, named=len(stores) > 1)
     _require_prior(model, sum(row.image in without for row in rows), where)
     found = _mean_probabilities(model, bags)
-    return [_prediction(model, row, found.get(row.image), without.get(row.image, "")) for row in rows]
+    return [prediction_of(model, row, found.get(row.image), without.get(row.image, "")) for row in rows]
 
 
 def _require_prior(model: Any, without: int, where: str) -> None:
@@ -150,7 +150,8 @@ def _why(store: Store, image: str, *, named: bool) -> str:
     return f"{told}, in {store.path.name}" if named else told
 
 
-def _prediction(model: Any, row: ImageRow, probabilities: NDArray[np.floating[Any]] | None, why: str) -> Prediction:
+def prediction_of(model: Any, row: ImageRow, probabilities: NDArray[np.floating[Any]] | None, why: str) -> Prediction:
+    """Say what a model's probabilities mean for an image; without any the class prior, and why it has none."""
     note = row.note
     if probabilities is None:
         probabilities = model.class_prior_

@@ -24,7 +24,9 @@ from featstore.cnn.folds import choose_precision
 from featstore.cnn.networks import find_network, normalised
 from featstore.cnn.pictures import load_pictures
 from featstore.cnn.predicting import on_device
-from featstore.cnn.training import Part, _Training
+from featstore.cnn.settings import settings_of
+from featstore.cnn.steps import Part, Steps
+from featstore.cnn.training import _Training
 from featstore.encoders.device import resolve_device
 
 HEADS = ("system", "network", "px", "images", "an epoch, s", "bare steps, s", "not the network's")
@@ -56,12 +58,12 @@ def _row(system: str, count: int, device: str, precision: str, runs: int) -> tup
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (count, side, side, 4), dtype=np.uint8)
     part = Part(pixels, [str(i) for i in range(count)], np.arange(count) % 4)
-    settings = replace(model._settings(0), max_epochs=10**6)
-    training = _Training(torch, settings, part, None, 4, device, precision, None)
+    settings = replace(settings_of(model), max_epochs=10**6)
+    training = _Training(Steps(settings, part, 4, device, precision), None, None)
     epoch, bare = [], []
     for number in range(1, runs + 2):
         whole = _timed(partial(training._epoch, number))
-        steps = _timed(partial(_bare, torch, training, -(-count // settings.batch_size)))
+        steps = _timed(partial(_bare, torch, training.steps, -(-count // settings.batch_size)))
         if number > 1:  # the first warms up
             epoch.append(whole)
             bare.append(steps)
@@ -78,19 +80,19 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _bare(torch: Any, training: Any, steps: int) -> None:
+def _bare(torch: Any, steps: Steps, count: int) -> None:
     """Take steps on one batch that is there."""
-    settings = training.settings
-    some = training.training.pixels[: settings.batch_size]
-    batch = normalised(settings.network, on_device(some, training.device), use_mask=settings.use_mask)
-    codes = torch.arange(len(batch), device=training.device) % 4
-    for _ in range(steps):
-        training.optimiser.zero_grad(set_to_none=True)
-        with training._autocast():
-            loss = torch.nn.functional.cross_entropy(training.module(batch).float(), codes)
-        training.scaler.scale(loss).backward()
-        training.scaler.step(training.optimiser)
-        training.scaler.update()
+    settings = steps.settings
+    some = steps.images.pixels[: settings.batch_size]
+    batch = normalised(settings.network, on_device(some, steps.device), use_mask=settings.use_mask)
+    codes = torch.arange(len(batch), device=steps.device) % 4
+    for _ in range(count):
+        steps.optimiser.zero_grad(set_to_none=True)
+        with steps.autocast():
+            loss = torch.nn.functional.cross_entropy(steps.module(batch).float(), codes)
+        steps.scaler.scale(loss).backward()
+        steps.scaler.step(steps.optimiser)
+        steps.scaler.update()
     float(loss.detach())
 
 

@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 
 from featstore.dataset import find_dataset
 from featstore.encoders import load_encoder
-from featstore.encoders.checkpoints import run_model
 from featstore.encoders.running import RunningModel
 from featstore.explain import Picture, StoreExplainer, area_under, deletion_curve, grad_cam, insertion_curve, pointing
 from featstore.explain.heads import score_and_gradient
 from featstore.explain.places import lay_over
-from featstore.explain.tokens import _frozen, _through, blocks_of, grid_side, token_grad_cam
+from featstore.explain.token_layout import Place
+from featstore.explain.tokens import _frozen, _through, layout_of, token_grad_cam
+from featstore.explain.transformers_tokens import blocks_of
 from featstore.extract import Repeats, extract
 from featstore.recipe import Recipe
 from featstore.store import create_store, open_store
@@ -103,7 +104,7 @@ def maps_of(explainer: StoreExplainer, planted: Planted, number: int) -> Maps:
     running, prepared = explainer.encoder.running, np.asarray(seen.prepared)
     position = explainer.classes.index(planted.label)
     _, gradient = score_and_gradient(explainer.model, seen.embeddings, position, explainer.store.fingerprint)
-    side = grid_side(running)
+    side = layout_of(running).side
     noise = np.random.default_rng(number).random((len(boxes), side, side)).astype(np.float32)
     edges = cv2.magnitude(*(cv2.Sobel(grey, cv2.CV_32F, *way) for way in ((1, 0), (0, 1))))
 
@@ -113,7 +114,7 @@ def maps_of(explainer: StoreExplainer, planted: Planted, number: int) -> Maps:
     heats = {
         "Grad-CAM, as explain draws it": cam.heatmap,
         "the same, blobs not scaled by contribution": laid(token_grad_cam(running, prepared, gradient)),
-        "the same, of the last block alone": laid(token_grad_cam(running, prepared, gradient, blocks=1)),
+        "the same, of the last block alone": laid(token_grad_cam(running, prepared, gradient, last=1)),
         "textbook Grad-CAM at the last block's tokens": laid(_textbook(running, prepared, gradient, side)),
         "attention rollout": rollout.heatmap,
         "edges (Sobel)": cv2.GaussianBlur(edges, (0, 0), 6),
@@ -131,9 +132,9 @@ def _textbook(
     import torch
 
     layer, weights = torch.nn.Identity(), torch.from_numpy(gradient).float()
-    with _frozen(running.model), _through(blocks_of(running)[-1], layer, side):
+    with _frozen(running.model), _through(Place(blocks_of(running)[-1]), layer, side):
         pixels = running.normalise(torch.from_numpy(prepared))
-        return grad_cam(lambda x: (run_model(running.model, x.detach())[:, 0] * weights).sum(1), layer, pixels)
+        return grad_cam(lambda x: (running.library.embed(running.model, x.detach()) * weights).sum(1), layer, pixels)
 
 
 def _picture(planted: Planted) -> Picture:

@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from featstore.cnn import choose_images, comparison, presets
+from featstore.cnn.protocol import Protocol, weight_digests
+from featstore.cnn.published import SYSTEMS
 from featstore.dataset import find_dataset
 from featstore.errors import DataError
 from featstore.store import open_store
@@ -154,9 +156,11 @@ def extracted(data, tmp_path_factory):
 
 def reproduction(data, store, folder, labels=None, **protocol):
     dataset = find_dataset(data)
-    settings = comparison.Protocol(repeats=(0, 1), networks={"from_scratch": True}, **protocol)
+    settings = Protocol(repeats=(0, 1), networks={"from_scratch": True}, **protocol)
     unusable = choose_images(dataset).unusable
-    return comparison.Reproduction(open_store(store), dataset.records, unusable, settings, folder, labels or {})
+    return comparison.Reproduction(
+        open_store(store), dataset.records, unusable, settings, weight_digests(settings), folder, labels or {}
+    )
 
 
 def test_a_row_is_of_what_it_was_made_of(data, extracted, tmp_path, small):
@@ -164,7 +168,7 @@ def test_a_row_is_of_what_it_was_made_of(data, extracted, tmp_path, small):
     same = reproduction(data, extracted, tmp_path / "elsewhere", n_jobs=2)._key
     assert same("m1", 1) == key("m1", 1)
     assert same("m5", 1) == key("m5", 1)
-    assert len({key(system, 1) for system in comparison.SYSTEMS} | {key("m5", 0)}) == 6
+    assert len({key(system, 1) for system in SYSTEMS} | {key("m5", 0)}) == 6
     for other in (
         reproduction(data, extracted, tmp_path, seed=1),
         reproduction(data, extracted, tmp_path, outer_folds=4),
@@ -197,7 +201,7 @@ def test_all_systems_have_the_same_outer_folds(data, extracted, tmp_path, small,
 
     monkeypatch.setattr(comparison, "cross_validate_nested", look)
     work = reproduction(data, extracted, tmp_path, inner_folds=3)
-    for system in comparison.SYSTEMS:
+    for system in SYSTEMS:
         with pytest.raises(KeyboardInterrupt):
             work._row(system, 1)
     assert len(seen) == 5

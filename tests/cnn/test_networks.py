@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -13,6 +14,12 @@ from featstore.cnn.networks import build, find_network, last_stage, normalised
 from featstore.errors import EncoderError, SettingError, WeightsNotFoundError
 
 NAME = "test_efficientnet.r160_in1k"
+
+
+def save_as(folder, tensors):
+    """Save weights in a folder as the hub has it."""
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
 
 
 @pytest.fixture
@@ -97,8 +104,36 @@ def test_pictures_too_small_for_the_network():
 
 def test_weights_of_another_network(weights):
     other = find_network("test_resnet.r160_in1k", weights=weights, side_px=64)
-    with pytest.raises(EncoderError, match=r"lack \d+ tensors of test_resnet"):
+    with pytest.raises(EncoderError, match=r"not those of a test_resnet: \d+ tensors are missing"):
         build(other, 2, use_mask=True, dropout=0.0)
+
+
+def test_weights_of_a_larger_network_with_the_same_beginning(weights, tmp_path):
+    """As EfficientNet-B1 has all tensors of a B0, and more."""
+    save_as(tmp_path, load_file(weights / "model.safetensors") | {"blocks.0.1.conv.weight": torch.zeros(1)})
+    with pytest.raises(EncoderError, match=r"1 tensors are left over, the first blocks\.0\.1\.conv\.weight"):
+        build(find_network(NAME, weights=tmp_path), 2, use_mask=True, dropout=0.0)
+
+
+def test_a_second_classifier_as_inception_v3_was_trained_with(weights, tmp_path):
+    save_as(tmp_path, load_file(weights / "model.safetensors") | {"AuxLogits.fc.weight": torch.zeros(1000, 8)})
+    build(find_network(NAME, weights=tmp_path), 2, use_mask=True, dropout=0.0)
+
+
+def test_weights_from_before_timm_changed_its_names(tmp_path):
+    name = "swin_tiny_patch4_window7_224"
+    torch.manual_seed(0)
+    tensors = timm.create_model(name).state_dict()
+    older = {key.replace("head.fc.", "head."): tensor for key, tensor in tensors.items()}
+    for before, after in ((1, 0), (2, 1), (3, 2)):  # what ends a stage began the next one later
+        older = {
+            key.replace(f"layers.{before}.downsample", f"layers.{after}.downsample"): t for key, t in older.items()
+        }
+    assert older.keys() != tensors.keys()
+    save_as(tmp_path, older)
+    module = build(find_network(name, weights=tmp_path), 2, use_mask=False, dropout=0.0)
+    for key, tensor in module.state_dict().items():
+        assert key.startswith("head.fc.") or torch.equal(tensor, tensors[key]), key
 
 
 def test_damaged_weights(weights, tmp_path):
@@ -106,12 +141,12 @@ def test_damaged_weights(weights, tmp_path):
     shutil.copytree(weights, folder)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(EncoderError, match="can't be read"):
+    with pytest.raises(EncoderError, match=r"can't load test_efficientnet\.r160_in1k from .*cut"):
         build(find_network(NAME, weights=folder), 2, use_mask=True, dropout=0.0)
     lacking = load_file(weights / "model.safetensors")
     del lacking["blocks.0.0.conv.weight"]
     save_file(lacking, folder / "model.safetensors")
-    with pytest.raises(EncoderError, match=r"lack 1 tensors .* blocks\.0\.0\.conv\.weight"):
+    with pytest.raises(EncoderError, match=r"1 tensors are missing, the first blocks\.0\.0\.conv\.weight"):
         build(find_network(NAME, weights=folder), 2, use_mask=True, dropout=0.0)
 
 

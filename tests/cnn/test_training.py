@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from featstore.cnn import predicting
+from featstore.cnn import predicting, steps
 from featstore.cnn import training as module
 from featstore.cnn.augment import draw
 from featstore.cnn.checkpoints import FORMAT, read_tensors, write_tensors
@@ -18,7 +18,9 @@ from featstore.cnn.folds import Place
 from featstore.cnn.networks import find_network
 from featstore.cnn.optimiser import rate_at
 from featstore.cnn.pictures import load_pictures
-from featstore.cnn.training import Part, train_network
+from featstore.cnn.settings import settings_of
+from featstore.cnn.steps import Part
+from featstore.cnn.training import train_network
 from featstore.errors import ModelFormatError, SettingError, TrainingError
 
 
@@ -35,7 +37,7 @@ def parts(records, labels):
 def settings(make):
     model = make(schedule="cosine", warmup_epochs=1, sampling="balanced", augmentation="strong", dropout=0.3)
     model.network_ = find_network(model.network, from_scratch=True, side_px=32)
-    return replace(model._settings(), seed=5)
+    return replace(settings_of(model), seed=5)
 
 
 def train(settings, parts, **more):
@@ -132,15 +134,16 @@ def test_a_checkpoint_of_another_configuration_is_named_and_refused(settings, pa
 
 def test_a_loss_that_is_no_number(settings, parts, tmp_path, monkeypatch):
     always(monkeypatch)
-    bare = module._Training._attempt
+    bare, taken = steps.Steps.step, []
 
-    def attempt(self, batch, drawn, key):
-        if len(self.history) == 2:  # the third epoch
+    def step(self, batch, drawn, key):
+        taken.append(key)
+        if len(taken) == 7:  # the first of the third epoch
             with torch.no_grad():
                 next(iter(self.module.parameters())).fill_(math.nan)
         return bare(self, batch, drawn, key)
 
-    monkeypatch.setattr(module._Training, "_attempt", attempt)
+    monkeypatch.setattr(steps.Steps, "step", step)
     path = tmp_path / "x.safetensors"
     with pytest.raises(TrainingError, match=r"epoch 3, step 1 of 3, at a learning rate of \d") as caught:
         train(settings, parts, checkpoint=path)
@@ -149,20 +152,20 @@ def test_a_loss_that_is_no_number(settings, parts, tmp_path, monkeypatch):
     _, tensors = read_tensors(aside, FORMAT)
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     with pytest.raises(TrainingError, match="no epoch was finished before"):
-        monkeypatch.setattr(module._Training, "_attempt", lambda self, *rest: torch.tensor(math.nan))
+        monkeypatch.setattr(steps.Steps, "step", lambda self, *rest: torch.tensor(math.nan))
         train(settings, parts)
 
 
 def be_short(monkeypatch, most):
     """Have training run out of memory for more than so many pictures."""
-    bare = module.normalised
+    bare = steps.normalised
 
     def normalised(network, pixels, *, use_mask):
         if len(pixels) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return bare(network, pixels, use_mask=use_mask)
 
-    monkeypatch.setattr(module, "normalised", normalised)
+    monkeypatch.setattr(steps, "normalised", normalised)
 
 
 def test_short_memory_halves_the_batch_and_adds_gradients_up(settings, parts, monkeypatch):
@@ -242,7 +245,7 @@ def test_another_error_is_not_taken_for_short_memory(settings, parts, monkeypatc
     def fail(*_, **__):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(module, "augment", fail)
+    monkeypatch.setattr(steps, "augment", fail)
     with pytest.raises(RuntimeError, match="shapes"):
         train(settings, parts)
 
@@ -266,8 +269,8 @@ def test_the_learning_rate(settings):
 
 def test_a_frozen_body_stays_as_it_was(settings, parts):
     done = train(replace(settings, frozen_epochs=6), parts)
-    torch.manual_seed(module.key_of("weights", settings.seed))
-    fresh = module.build(settings.network, 3, use_mask=True, dropout=0.3).state_dict()
+    torch.manual_seed(steps.key_of("weights", settings.seed))
+    fresh = steps.build(settings.network, 3, use_mask=True, dropout=0.3).state_dict()
     moved = {name for name in fresh if not torch.equal(fresh[name], done.state[name])}
     assert moved == {"classifier.weight", "classifier.bias"}
     thawed = train(replace(settings, frozen_epochs=2), parts)

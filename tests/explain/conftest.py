@@ -17,6 +17,7 @@ from featstore.extract import Repeats, extract
 from featstore.recipe import Recipe
 from featstore.store import Store, create_store, open_store
 from featstore.toolkit import m4, m5, save_model
+from tests.explain.small_models import hand_set, loaded
 
 HEIGHT, WIDTH, TRAIN = 150, 200, 12
 
@@ -84,6 +85,25 @@ def vit(made: Path, tiny_dinov2: Path, tmp_path_factory: pytest.TempPathFactory)
 def plain(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """The same with an encoder that has no tokens."""
     return fit(made, tmp_path_factory.mktemp("plain"), load_encoder("stain-texture"))
+
+
+@pytest.fixture(scope="session", params=["dinov2", "timm-registers", "timm-mean"])
+def brightness(request: pytest.FixtureRequest, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """The same with encoders that see nothing but how bright the patches are: pink is brighter than violet."""
+    folder = tmp_path_factory.mktemp("brightness")
+    weights = hand_set(request.param, folder / "weights")
+    return fit(made, folder, loaded(request.param, weights))
+
+
+@pytest.fixture(scope="session")
+def convolutional(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """The same with a convolutional network of timm's."""
+    import timm
+
+    folder = tmp_path_factory.mktemp("convolutional")
+    model = timm.create_model("test_resnet", num_classes=0, pretrained_cfg_overlay={"input_size": (3, 56, 56)})
+    timm.models.save_for_hf(model, str(folder / "weights"), safe_serialization=True)
+    return fit(made, folder, loaded("timm", folder / "weights"))
 
 
 @pytest.fixture(scope="session")

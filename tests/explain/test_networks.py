@@ -8,11 +8,11 @@ import torch
 from sklearn.base import clone
 from typer.testing import CliRunner
 
-from featstore.cnn import ImageClassifier, save_networks
+from featstore.cnn import ImageClassifier, load_networks, save_networks
 from featstore.cnn.pictures import frame
 from featstore.dataset import find_dataset
 from featstore.errors import SettingError
-from featstore.explain import NetworkExplainer, draw_explanations
+from featstore.explain import NetworkExplainer, draw_explanations, open_picture
 from featstore.explain.networks import _on_image
 from featstore_cli.app import app
 
@@ -139,3 +139,12 @@ def test_options_of_stores_mean_nothing_to_networks(networks, made, tmp_path) ->
         result = CliRunner().invoke(app, ["explain", *map(str, [tmp_path / "m.model", image]), *option])
         assert result.exit_code == 2
         assert "means nothing for fine-tuned networks" in " ".join(result.stderr.split())
+
+
+def test_a_training_image_is_called_one(networks, made, picture, tmp_path) -> None:
+    save_networks(networks, tmp_path / "m.model")
+    explainer = NetworkExplainer(load_networks(tmp_path / "m.model", device="cpu"))
+    (seen,) = explainer.explain(open_picture(made / "train_data" / "img_0000.png"))
+    (new,) = explainer.explain(picture)
+    assert "a training image" in seen.notes[0]
+    assert new.notes == ()

@@ -15,8 +15,8 @@ from featstore.store import open_store
 from featstore.toolkit import m5, predictions
 
 
-def test_it_sees_what_the_extraction_saw(vit, plain, made) -> None:
-    for fitted in (vit, plain):
+def test_it_sees_what_the_extraction_saw(vit, plain, convolutional, made) -> None:
+    for fitted in (vit, plain, convolutional):
         seen = fitted.explainer().look(open_picture(made / "test_data" / "img_0101.png"))
         stored = fitted.store.embeddings(images=["test_data/img_0101.png"], repeats=[0])
         np.testing.assert_allclose(seen.embeddings, stored, rtol=1e-4, atol=1e-5)
@@ -76,6 +76,14 @@ def test_an_encoder_without_tokens_has_contributions_and_says_why_no_map(plain, 
     assert len(said.blobs) == 3
     (why,) = [text for text in said.notes if "stain-texture" in text]
     assert "no tokens" in why
+
+
+def test_a_convolutional_network_of_timm_s_as_well(convolutional, picture) -> None:
+    (said,) = convolutional.explainer().explain(picture, views=("grad-cam", "rollout"))
+    assert said.heatmap is None
+    assert len(said.blobs) == 3
+    (why,) = [text for text in said.notes if "no map within blobs" in text]
+    assert "timm:tiny is a ResNet of timm's" in why
 
 
 def test_a_model_without_mlp_heads_has_rollout_alone(vit, picture) -> None:
