@@ -46,6 +46,9 @@ class CropSettings:
         Colour of everything outside the tissue, RGB from 0 to 1.
     masks : {"checked", "given"}
         Whether a mask is measured, and cleaned or replaced where it is poor, or taken as it is.
+    artefacts : {"exclude", "subtract", "keep"}
+        Whether a contaminated training image is left out; or what was pasted or drawn on is taken off the tissue of any
+        image, where enough remains; or neither.
     version : int
         Rises when the same settings would give other pixels.
     """
@@ -55,6 +58,7 @@ class CropSettings:
     margin: float = 0.1
     fill: Colour = (0.5, 0.5, 0.5)
     masks: str = "checked"
+    artefacts: str = "exclude"
     version: int = 2
 
     def __post_init__(self) -> None:
@@ -63,6 +67,8 @@ class CropSettings:
         _require(0 <= self.margin <= 10, f"margin is {self.margin}", "a share from 0 to 10")
         ok = len(self.fill) == 3 and all(0 <= value <= 1 for value in self.fill)
         _require(ok, f"fill is {self.fill}", "three numbers from 0 to 1 (red, green, blue)")
+        known = ("exclude", "subtract", "keep")
+        _require(self.artefacts in known, f"artefacts is {self.artefacts!r}", "exclude, subtract or keep")
         _require(self.masks in ("checked", "given"), f"masks is {self.masks!r}", "checked or given")
 
 

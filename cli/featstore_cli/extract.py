@@ -40,6 +40,14 @@ class Masks(StrEnum):
     given = "given"
 
 
+class Artefacts(StrEnum):
+    """What is done about contaminated images."""
+
+    exclude = "exclude"
+    subtract = "subtract"
+    keep = "keep"
+
+
 def _interrupted(store: Path, dry_run: bool = False, **_: Any) -> str:
     if dry_run:
         return "Nothing was changed."
@@ -87,6 +95,12 @@ def extract(
     masks: Annotated[
         Masks, typer.Option(help="Measure masks, and clean or replace poor ones; or take them as they are given.")
     ] = Masks.checked,
+    artefacts: Annotated[
+        Artefacts,
+        typer.Option(
+            help="Leave contaminated training images out; or take pasted blobs and ink off the tissue; or neither."
+        ),
+    ] = Artefacts.exclude,
     dtype: Annotated[str, typer.Option(help="How embeddings are stored: float32, or float16 in half the space.")] = (
         "float32"
     ),
@@ -130,7 +144,7 @@ def extract(
     )
     for text in model.notes:
         warn(text)
-    crops = CropSettings(max_blobs, min_area, margin, colour or model.fill, masks.value)
+    crops = CropSettings(max_blobs, min_area, margin, colour or model.fill, masks.value, artefacts.value)
     recipe = Recipe(model.settings, crops, seed=seed)
     engine = partial(on_dask, dask) if dask else on_this_machine
     settings: dict[str, Any] = {"repeats": wanted, "shard": part, "batch_size": batch_size, "workers": workers}

@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 
 from featstore.crops import Blobs, find_blobs
 from featstore.dataset import (
-    ColourShares,
     ImageRecord,
     MaskQuality,
     Reason,
-    contamination,
-    contamination_note,
+    contaminant,
     decode_image,
     decode_mask,
     perceptual_hash,
     read_bytes,
 )
-from featstore.dataset.artefact_check import COLOURS, Artefact, ArtefactLimits, find_artefacts
+from featstore.dataset.artefact_check import Artefact, ArtefactLimits, find_artefacts
 from featstore.dataset.containers import read_header
 from featstore.errors import ImageError
 from featstore.recipe import CropSettings
@@ -194,9 +192,9 @@ def _with(known: Examined, opened: Opened, limits: CheckLimits) -> Examined:
     reason, note = record.reason, record.note if record.reason else ""
     if not reason and blobs is None:
         reason, note = str(Reason.NO_BLOB), "neither the mask nor the image shows anything to crop"
-    shares = ColourShares(**{found.kind: found.measure for found in opened.artefacts if found.kind in COLOURS})
-    if not reason and record.split == "train" and (colour := contamination(shares, limits.artefacts.colour)):
-        reason, note = str(colour), contamination_note(shares, limits.artefacts.colour)
+    if not reason and blobs is not None and record.split == "train" and limits.crops.artefacts != "keep":
+        found, why = contaminant(opened.artefacts, blobs.tissue, limits.artefacts)
+        reason, note = str(found or ""), why
     return replace(
         known,
         reason=reason,

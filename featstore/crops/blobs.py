@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.dataset.artefact_check import find_artefacts
 from featstore.dataset.mask_quality import MaskQuality, clean_mask, measure_mask
 from featstore.dataset.reasons import Reason
+from featstore.dataset.subtract import LOCAL, enough_remains, subtract_artefacts
 from featstore.dataset.tissue import find_tissue, is_blank
 from featstore.errors import DataError, ImageError
 from featstore.recipe import CropSettings
@@ -63,18 +65,23 @@ class Blobs:
         The step of the ladder that they were found on.
     quality : MaskQuality or None
         Of the mask as it was given; None where there is none, or it was not to be measured.
+    subtracted : tuple of str
+        Kinds of artefacts that were taken off the tissue.
     """
 
     tissue: NDArray[np.bool_]
     blobs: tuple[Blob, ...]
     source: BlobSource
     quality: MaskQuality | None = None
+    subtracted: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
         """Why blobs are not those of the mask as it was given, in words; empty where they are."""
         poor = ", ".join(self.quality.reasons) if self.quality else ""
-        return _NOTES[self.source] + (f" (the mask is {poor.replace('_', ' ')})" if poor else "")
+        said = _NOTES[self.source] + (f" (the mask is {poor.replace('_', ' ')})" if poor else "")
+        taken = ", ".join(self.subtracted).replace("_", " ")
+        return "; ".join(text for text in (said, f"{taken} was taken off the tissue" if taken else "") if text)
 
 
 _NOTES: dict[BlobSource, str] = {
@@ -88,6 +95,9 @@ _NOTES: dict[BlobSource, str] = {
 
 def find_blobs(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: CropSettings) -> Blobs:
     """Find the tissue objects of an image, on its mask if that is any good.
+
+    With ``settings.artefacts`` ``subtract`` what was pasted or drawn on the image is taken off the tissue, if enough
+    remains.
 
     The ladder, whose step is on record in ``source``:
 
@@ -118,6 +128,21 @@ def find_blobs(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, setting
         With the reason ``no_blob``, if the image is blank and its mask empty, missing or poor.
     """
     _check(image, mask)
+    found = _ladder(image, mask, settings)
+    return _subtracted(image, found, settings) if settings.artefacts == "subtract" else found
+
+
+def _subtracted(image: NDArray[np.uint8], found: Blobs, settings: CropSettings) -> Blobs:
+    artefacts = find_artefacts(image, found.tissue)
+    tissue = subtract_artefacts(found.tissue, artefacts)
+    blobs = _components(tissue, settings)
+    kinds = tuple(each.kind for each in artefacts if each.over and each.kind in LOCAL)
+    if not (kinds and blobs and enough_remains(found.tissue, tissue)):
+        return found
+    return replace(found, tissue=tissue, blobs=blobs, subtracted=kinds)
+
+
+def _ladder(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: CropSettings) -> Blobs:
     quality = None
     if mask is not None and mask.any():
         given = threshold_mask(mask)

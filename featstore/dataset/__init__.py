@@ -1,6 +1,6 @@
 """The dataset room: finding images, masks, labels, splits and groups; reading them; what is wrong with them."""
 
-from featstore.dataset.artefact_check import Artefact, ArtefactLimits, artefacts_note, find_artefacts
+from featstore.dataset.artefact_check import Artefact, ArtefactLimits, artefacts_note, contaminant, find_artefacts
 from featstore.dataset.artefacts import (
     ColourLimits,
     ColourShares,
@@ -37,6 +37,7 @@ __all__ = [
     "artefacts_note",
     "bytes_digest",
     "clean_mask",
+    "contaminant",
     "colour_pixels",
     "colour_shares",
     "contamination",

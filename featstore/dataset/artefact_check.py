@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.dataset.absorbance import Absorbance, absorbance_of, opened
-from featstore.dataset.artefacts import ColourLimits, colour_pixels, colour_shares
+from featstore.dataset.artefacts import (
+    ColourLimits,
+    ColourShares,
+    colour_pixels,
+    colour_shares,
+    contamination,
+    contamination_note,
+)
 from featstore.dataset.ink import INKS, Ink, InkLimits, find_ink
 from featstore.dataset.opencv import opencv
 from featstore.dataset.quality import (
@@ -24,8 +31,9 @@ from featstore.dataset.quality import (
     tissue_density,
     tissue_share,
 )
+from featstore.dataset.reasons import Reason
 
-__all__ = ["KINDS", "Artefact", "ArtefactLimits", "SubtractLimits", "artefacts_note", "find_artefacts"]
+__all__ = ["KINDS", "Artefact", "ArtefactLimits", "SubtractLimits", "artefacts_note", "contaminant", "find_artefacts"]
 
 Mask = NDArray[np.bool_]
 
@@ -123,6 +131,37 @@ class Artefact:
 def artefacts_note(artefacts: tuple[Artefact, ...]) -> str:
     """Say which artefacts are over their limits and by how much; empty when none is."""
     return "; ".join(artefact.note for artefact in artefacts if artefact.over)
+
+
+def contaminant(
+    artefacts: Sequence[Artefact], tissue: NDArray[Any] | None, limits: ArtefactLimits | None = None
+) -> tuple[Reason | None, str]:
+    """Tell what contaminates the tissue in use, so that an image is better not trained on; and that in words.
+
+    Of `find_artefacts` that is a foreign colour, a replaced texture, or ink that covers the tissue itself. Focus and
+    stain say nothing of what was painted or pasted.
+
+    Parameters
+    ----------
+    artefacts : sequence of Artefact
+    tissue : ndarray of shape (height, width), bool or uint8, or None
+        Above 0 where there is tissue.
+    limits : ArtefactLimits, optional
+    """
+    limits = limits or ArtefactLimits()
+    shares = ColourShares(**{found.kind: found.measure for found in artefacts if found.kind in COLOURS})
+    if colour := contamination(shares, limits.colour):
+        return colour, contamination_note(shares, limits.colour)
+    for found in artefacts:
+        if found.kind == "texture" and found.over:
+            return Reason.CONTAMINATED_TEXTURE, found.note
+        if found.kind.startswith("ink_") and found.over and found.pixels is not None and tissue is not None:
+            covered = float(np.mean(found.pixels[tissue > 0])) if np.any(tissue) else 0.0
+            if covered > limits.ink.tissue:
+                ink = found.kind.removeprefix("ink_")
+                note = f"{covered:.1%} of the tissue is under {ink} ink, at most {limits.ink.tissue:.0%} may be"
+                return Reason.CONTAMINATED_INK, note
+    return None, ""
 
 
 def find_artefacts(

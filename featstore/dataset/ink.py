@@ -70,6 +70,8 @@ class InkLimits:
     share : float
         Largest share of the image that one connected piece may cover. The largest speck of surgical dye, on the margin
         of skin, covers 0.004; a stroke of 20 px across half a field 0.01.
+    tissue : float
+        Largest share of the tissue in use that may be under ink.
     """
 
     green: tuple[float, float, float] = (0.18, -0.05, 0.03)
@@ -84,6 +86,7 @@ class InkLimits:
     width_px: int = 3
     least_piece: float = 0.0002
     share: float = 0.005
+    tissue: float = 0.03
 
 
 @dataclass(frozen=True, eq=False)

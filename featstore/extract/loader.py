@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from featstore.crops import Blobs, Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
 from featstore.dataset import (
     Reason,
-    colour_shares,
-    contamination,
-    contamination_note,
+    contaminant,
+    find_artefacts,
     perceptual_hash,
     read_image,
     read_mask,
@@ -125,15 +124,22 @@ class Loader:
             mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
         with _timed(loaded, "segment"):
             blobs = find_blobs(image, mask, self.recipe.crops)
-            shares = colour_shares(image, blobs.tissue)
+            artefact, why = self._contaminant(image, blobs)
             loaded.look = perceptual_hash(image)
-        loaded.artefact = str(contamination(shares) or "")
+        loaded.artefact = artefact
         loaded.source = str(blobs.source)
-        loaded.note = "; ".join(text for text in (blobs.note, contamination_note(shares)) if text)
+        loaded.note = "; ".join(text for text in (blobs.note, why) if text)
         if loaded.artefact and loaded.job.split == "train":
             return None
         loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
         return image, blobs
+
+    def _contaminant(self, image: Pixels, blobs: Blobs) -> tuple[str, str]:
+        """Tell what would keep an image out of training, as a code and in words."""
+        if self.recipe.crops.artefacts == "keep":
+            return "", ""
+        reason, why = contaminant(find_artefacts(image, blobs.tissue), blobs.tissue)
+        return str(reason or ""), why
 
     def _load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:
         opened = self._open(loaded)

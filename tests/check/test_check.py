@@ -23,7 +23,7 @@ def field(seed: int) -> tuple[np.ndarray, np.ndarray]:
     rough = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), (0, 0), 9)
     mask = rough > np.quantile(rough, 0.75)
     fine = cv2.GaussianBlur(rng.normal(0, 40, (HEIGHT, WIDTH, 1)).astype(np.float32), (0, 0), 1)[..., None]
-    image = np.where(mask[..., None], (130, 80, 165), (225, 150, 195)) + fine
+    image = np.where(mask[..., None], (120, 85, 150), (225, 150, 195)) + fine
     return np.clip(image, 0, 255).astype(np.uint8), mask.astype(np.uint8) * 255
 
 
