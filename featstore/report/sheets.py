@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,28 +93,40 @@ def _draw_row(sheet: Any, pen: Any, image_module: Any, row: Sequence[Tile], top:
     for tile in row:
         height, width = tile.pixels.shape[:2]
         sheet.paste(image_module.fromarray(tile.pixels), (left, top))
-        for number, line in enumerate(tile.lines):
-            place = (left, top + height + 3 + number * _LINE_PX)
-            pen.text(place, _shortened(line, width), fill=_INK, font=_font(12))
+        for number, line in enumerate(_wrapped(tile)):
+            pen.text((left, top + height + 3 + number * _LINE_PX), line, fill=_INK, font=_font(12))
         left += width + _GAP_PX
 
 
 def _height(tile: Tile) -> int:
-    return int(tile.pixels.shape[0]) + len(tile.lines) * _LINE_PX + 3
+    return int(tile.pixels.shape[0]) + len(_wrapped(tile)) * _LINE_PX + 3
+
+
+def _wrapped(tile: Tile) -> list[str]:
+    """Break lines between words where they are wider than the tile."""
+    width_px, font, found = tile.pixels.shape[1], _font(12), list[str]()
+    for line in tile.lines:
+        found.append("")
+        for word in line.split(" "):
+            longer = f"{found[-1]} {word}".strip()
+            if found[-1] and font.getlength(longer) > width_px:
+                found.append(_shortened(word, width_px))
+            else:
+                found[-1] = _shortened(longer, width_px)
+    return found
 
 
 def _shortened(text: str, width_px: int) -> str:
-    """Cut a line in its middle where it is wider than its tile: names differ at their ends."""
+    """Cut a text in its middle where it is wider than its tile: names differ at their ends."""
     font = _font(12)
-    if font.getlength(text) <= width_px:
-        return text
     for kept in range(len(text), 1, -1):
-        short = f"{text[: kept // 2]}…{text[len(text) - kept // 2 :]}"
+        short = text if kept == len(text) else f"{text[: kept // 2]}…{text[len(text) - kept // 2 :]}"
         if font.getlength(short) <= width_px:
             return short
-    return "…"
+    return text[:1]
 
 
+@cache
 def _font(size: int) -> Any:
     matplotlib = require_extra("matplotlib", "report", "pictures need")
     fonts = require_extra("PIL.ImageFont", "report", "pictures need")
