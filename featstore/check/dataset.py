@@ -90,6 +90,9 @@ def unrelated_masks(images: Sequence[Examined]) -> dict[str, float]:
     """Name the masks that fit far worse than those of the dataset do; none where masks follow nothing on the image."""
     fits = {found.record.image: found.mask.fit for found in images if found.mask is not None and not found.mask.reasons}
     usual = float(np.median(list(fits.values()))) if fits else 0.0
-    if usual < USUAL_FIT:
-        return {}
-    return {image: fit for image, fit in fits.items() if fit < UNRELATED * usual}
+    return {image: fit for image, fit in fits.items() if is_unrelated(fit, usual)}
+
+
+def is_unrelated(fit: float, usual: float) -> bool:
+    """Whether a mask fits its image far worse than the usual one of the dataset, where masks follow what is seen."""
+    return usual >= USUAL_FIT and fit < UNRELATED * usual

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.check.dataset import is_unrelated
 from featstore.dataset import measure_mask, read_image, read_mask
 
 HERE = Path(__file__).resolve().parents[2]
@@ -64,17 +65,22 @@ def pairs(folders: list[Path]) -> Iterator[tuple[NDArray[np.uint8], Mask]]:
 
 
 def measure(folders: list[Path]) -> tuple[int, dict[str, Counter[str]]]:
-    """Count the reasons that are found for each kind of damage, and the images."""
+    """Count the reasons that are found for each kind of damage, and the images.
+
+    ``compared`` counts what a check finds besides, by comparison with the undamaged masks of the dataset.
+    """
     found = {kind: Counter[str]() for kind in DAMAGE}
     given = [(image, mask) for image, mask in pairs(folders) if mask.any()]
+    usual = float(np.median([measure_mask(image, mask).fit for image, mask in given]))
     for number, (image, mask) in enumerate(given):
         other = given[(number + 1) % len(given)][1]
         other = cv2.resize(other.view(np.uint8), mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
         for kind, damage in DAMAGE.items():
             damaged = damage(mask, np.random.default_rng(number), other)
-            reasons = measure_mask(image, np.ascontiguousarray(damaged)).reasons
-            found[kind].update(["any"] if reasons else [])
-            found[kind].update(reasons[:1])
+            quality = measure_mask(image, np.ascontiguousarray(damaged))
+            found[kind].update(["any"] if quality.reasons else [])
+            found[kind].update(quality.reasons[:1])
+            found[kind].update(["compared"] if quality.reasons or is_unrelated(quality.fit, usual) else [])
     return len(given), found
 
 
@@ -85,10 +91,11 @@ def main() -> None:
             print(f"{name}: not there\n", file=sys.stderr)
             continue
         count, found = measure(folders)
-        print(f"{name}, {count} masks\n\n| damage | found | first reason |\n| --- | ---: | --- |")
+        print(f"{name}, {count} masks\n\n| damage | found | found by check | first reason |")
+        print("| --- | ---: | ---: | --- |")
         for kind, reasons in found.items():
-            why = ", ".join(f"{reason} {times}" for reason, times in reasons.most_common() if reason != "any")
-            print(f"| {kind} | {reasons['any'] / count:.0%} | {why} |")
+            why = ", ".join(f"{one} {times}" for one, times in reasons.most_common() if one not in ("any", "compared"))
+            print(f"| {kind} | {reasons['any'] / count:.0%} | {reasons['compared'] / count:.0%} | {why} |")
         print()
 
 
