@@ -65,9 +65,8 @@ def confusion(matrix: NDArray[np.intp], classes: Sequence[str]) -> str:
             if not matrix[row, column]:
                 continue
             share, colour = shares[row, column], BLUE if row == column else VERMILION
-            axes.add_patch(_cell(column, row, colour, 0.15 + 0.75 * share))
-            dark = share > 0.4
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color="white" if dark else INK)
+            axes.add_patch(_cell(column, row, colour, 0.15 + 0.65 * share))
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=INK)
         names = [_short(name) for name in classes]
         axes.set_xticks(range(count), names, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), names)

@@ -132,7 +132,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_numbers(row: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-    return all(row.get(name) is None or _is_number(row[name]) for name in names)
+    return all(name in row and (row[name] is None or _is_number(row[name])) for name in names)
 
 
 def _is_figure(value: Any) -> bool:

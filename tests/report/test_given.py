@@ -48,7 +48,14 @@ def test_the_honest_estimate_leads(fitted, page_of, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [[], {}, ESTIMATE | {"macro_f1": 0.4}, ESTIMATE | {"images": "45"}, ESTIMATE | {"per_class": {"a": 1}}],
+    [
+        [],
+        {},
+        ESTIMATE | {"macro_f1": 0.4},
+        ESTIMATE | {"images": "45"},
+        ESTIMATE | {"per_class": {"a": 1}},
+        ESTIMATE | {"per_class": {"a": {"f1": 1}}},
+    ],
 )
 def test_what_is_no_estimate_is_refused(tmp_path, content) -> None:
     with pytest.raises(DataError, match=r"e\.json"):
@@ -65,11 +72,14 @@ def test_what_is_no_json_is_refused(tmp_path, text) -> None:
 
 def test_an_estimate_of_another_store_is_refused(fitted) -> None:
     store, _ = fitted
-    check_evaluation(ESTIMATE | {"fingerprint": store.fingerprint}, store, "e.json")
+    ours = ESTIMATE | {"fingerprint": store.fingerprint}
+    check_evaluation(ours, store, "e.json")
     with pytest.raises(DataError, match="fingerprint 123"):
         check_evaluation(ESTIMATE | {"fingerprint": "123"}, store, "e.json")
     with pytest.raises(DataError, match="'wasps'"):
-        check_evaluation(ESTIMATE | {"per_class": {"wasps": {}}}, store, "e.json")
+        check_evaluation(ours | {"per_class": {"wasps": {}}}, store, "e.json")
+    with pytest.raises(DataError, match="fingerprint unknown"):
+        check_evaluation(ESTIMATE, store, "e.json")
 
 
 def test_other_numbers_of_images_are_pointed_out(fitted, page_of) -> None:

@@ -125,12 +125,12 @@ def check_evaluation(content: Values, store: Store, path: object) -> None:
     Raises
     ------
     DataError
-        If it names another fingerprint, or other classes than there are.
+        If it names another fingerprint or none, or other classes than there are.
     """
     named = content.get("fingerprint")
-    if named is not None and named != store.fingerprint:
+    if named != store.fingerprint:
         raise DataError(
-            f"{path}: an estimate on embeddings of fingerprint {named}",
+            f"{path}: an estimate on embeddings of fingerprint {named or 'unknown'}",
             expected=f"{store.fingerprint}, that of {store.path}",
             remedy="Estimate anew: featstore evaluate STORE --json > evaluation.json.",
         )
