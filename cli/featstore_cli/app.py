@@ -16,6 +16,7 @@ from featstore_cli import (
     fit,
     predict,
     preview,
+    report,
     reproduce,
     store,
     sweep,
@@ -56,6 +57,7 @@ app.command("predict", short_help="A label for every image, as CSV.", epilog=pre
 app.command("evaluate", short_help="An honest estimate of the score.", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("sweep", short_help="What more repeats or blobs would bring.", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("explain", short_help="Why an image gets its class, drawn on it.", epilog=explain.EXAMPLES)(explain.explain)
+app.command("report", short_help="Data, scores and errors, as one page.", epilog=report.EXAMPLES)(report.report)
 app.command("baseline", short_help="A fine-tuned network, to compare with.", epilog=baseline.EXAMPLES)(
     baseline.baseline
 )

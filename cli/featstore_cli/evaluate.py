@@ -105,6 +105,7 @@ def evaluate(
         )
     comparison = without_nan(compare(found, compared[0])) if compared else None
     content = {"store": store, "preset": preset.value, "inner_folds": inner_folds, **found.to_dict()}
+    content |= {"fingerprint": "+".join(each.fingerprint for each in opened)}
     content |= {"seconds": round(time.perf_counter() - started, 3)}
     try:
         if out is not None:

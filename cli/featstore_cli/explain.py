@@ -17,9 +17,7 @@ from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_js
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from featstore.encoders import Encoder
     from featstore.explain import NetworkExplainer, StoreExplainer
-    from featstore.store import Store
 
     Explainer: TypeAlias = StoreExplainer | NetworkExplainer
 
@@ -178,7 +176,7 @@ class _Source:
 def _load(model: Path, source: _Source, device: str, beside: Explainer | None = None) -> Explainer:
     """Open a model: fine-tuned networks, or a store's, whose encoder comes last or is that of the model beside it."""
     from featstore.cnn import load_networks
-    from featstore.explain import NetworkExplainer, StoreExplainer
+    from featstore.explain import NetworkExplainer, StoreExplainer, encoder_of
     from featstore.explain.store_models import require_same_recipe
     from featstore.store import open_store
     from featstore.toolkit import load_model
@@ -190,26 +188,7 @@ def _load(model: Path, source: _Source, device: str, beside: Explainer | None = 
     require_same_recipe(fitted, opened)
     if isinstance(beside, StoreExplainer):
         return StoreExplainer(fitted, opened, beside.encoder, model.stem)
-    return StoreExplainer(fitted, opened, _encoder_of(opened, source.weights, device), model.stem)
-
-
-def _encoder_of(store: Store, weights: Path | None, device: str) -> Encoder:
-    """Load the encoder that made a store's embeddings, in float32: gradients want all digits, whatever the device."""
-    from featstore.encoders import load_encoder
-    from featstore.errors import WeightsNotFoundError
-    from featstore.recipe import Recipe
-
-    wanted = Recipe.from_dict(store.recipe).encoder
-    revision = wanted.revision or None if weights is None else None
-    try:
-        return load_encoder(wanted.name, weights=weights, revision=revision, device=device, precision="float32")
-    except WeightsNotFoundError as error:
-        if weights is not None or wanted.revision:
-            raise
-        raise WeightsNotFoundError(
-            f"{store.path} was made with weights of {wanted.name} from a folder, and they are not in the hub's cache",
-            remedy="Name that folder with --weights.",
-        ) from error
+    return StoreExplainer(fitted, opened, encoder_of(opened, source.weights, device), model.stem)
 
 
 def _refuse_for_networks(given: Mapping[str, object]) -> None:

@@ -23,7 +23,7 @@ from featstore.extract import require_encoder
 from featstore.recipe import Recipe
 from featstore.store import Store
 
-__all__ = ["Seen", "StoreExplainer", "View", "require_same_recipe"]
+__all__ = ["Seen", "StoreExplainer", "View", "require_same_recipe", "shares_of"]
 
 View = Literal["grad-cam", "rollout"]
 
@@ -110,13 +110,13 @@ class StoreExplainer:
         seen = self.look(picture)
         found = blob_contributions(self.model, seen.embeddings, self.store.fingerprint)
         position = int(found.probabilities.argmax()) if label is None else position_of(label, self.classes, self.name)
-        why_not = {view: self._why_not(view) for view in views}
+        why_not = {view: self.why_no_map(view) for view in views}
         plain = Explanation(
             system=self.name,
             label=self.classes[position],
             probability=float(found.probabilities[position]),
             probabilities=dict(zip(self.classes, found.probabilities.tolist(), strict=True)),
-            blobs=_shares(seen.blobs, found, position),
+            blobs=shares_of(seen.blobs, found, position),
             notes=(*self._notes(picture, seen), *dict.fromkeys(text for text in why_not.values() if text)),
         )
         drawn = [self._with_heatmap(plain, view, seen, position) for view in views if not why_not[view]]
@@ -137,6 +137,21 @@ class StoreExplainer:
         crops = [self.encoder.prepare(cut_crop(pixels, blobs, blob, self.recipe.crops)) for blob in blobs.blobs]
         parts = [self.encoder.encode(crops[start : start + _AT_ONCE]) for start in range(0, len(crops), _AT_ONCE)]
         return Seen(blobs, crops if self.encoder.in_worker else np.stack(crops), np.concatenate(parts))
+
+    def why_no_map(self, view: View) -> str:
+        """Say why there is no such heatmap; empty where there is one."""
+        name = self.recipe.encoder.name
+        if not isinstance(self.encoder, ModelEncoder):
+            return (
+                f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
+            )
+        try:
+            layout_of(self.encoder.running)
+        except EncoderError as error:
+            return f"no map within blobs: {error.found}; blobs have contributions"
+        if view == "grad-cam" and not any(mlp_heads(self.model)):
+            return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
+        return ""
 
     def probabilities(self, images: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
         """Return what the model says of several images, (n_images, n_classes), from the embeddings of their blobs."""
@@ -175,20 +190,6 @@ class StoreExplainer:
         scaled: NDArray[np.float32] = (maps * (wanted / sums)[:, None, None]).astype(np.float32)
         return scaled
 
-    def _why_not(self, view: View) -> str:
-        name = self.recipe.encoder.name
-        if not isinstance(self.encoder, ModelEncoder):
-            return (
-                f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
-            )
-        try:
-            layout_of(self.encoder.running)
-        except EncoderError as error:
-            return f"no map within blobs: {error.found}; blobs have contributions"
-        if view == "grad-cam" and not any(mlp_heads(self.model)):
-            return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
-        return ""
-
     def _notes(self, picture: Picture, seen: Seen) -> list[str]:
         notes = [seen.blobs.note] if seen.blobs.note else []
         if len(seen.blobs.blobs) == 1:
@@ -217,7 +218,8 @@ def require_same_recipe(model: Any, store: Store) -> None:
         )
 
 
-def _shares(blobs: Blobs, found: Contributions, position: int) -> tuple[BlobShare, ...]:
+def shares_of(blobs: Blobs, found: Contributions, position: int) -> tuple[BlobShare, ...]:
+    """Tell of each blob what it did to the decision for a class."""
     changes = found.of(position)
     return tuple(
         BlobShare(
