@@ -48,4 +48,4 @@ def _turns(square: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
 
 def _bits(square: NDArray[np.float64]) -> int:
     frequencies = dctn(square, norm="ortho")[:_KEPT, : _KEPT + 1].ravel()[1 : _KEPT * _KEPT + 1]
-    return int("".join("1" if value > np.median(frequencies) else "0" for value in frequencies), 2)
+    return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
