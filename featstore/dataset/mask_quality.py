@@ -216,7 +216,7 @@ def _placed(image: NDArray[np.uint8], shares: NDArray[np.float32]) -> tuple[floa
 def _overlap(side: int, padded: int) -> NDArray[np.float64]:
     """Tell how much of a side overlaps with itself, moved by each step; those beyond its middle are backwards."""
     steps = np.arange(padded)
-    return np.maximum(side - np.minimum(steps, padded - steps), 0).astype(np.float64)
+    return np.asarray(np.maximum(side - np.minimum(steps, padded - steps), 0), np.float64)
 
 
 def _reasons(found: MaskQuality, limits: MaskLimits, side_px: int) -> tuple[str, ...]:

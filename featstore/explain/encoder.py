@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from featstore.encoders import Encoder, load_encoder
-from featstore.errors import WeightsNotFoundError
+from featstore.errors import SettingError, WeightsNotFoundError
 from featstore.recipe import Recipe
 from featstore.store import Store
 
@@ -34,10 +34,11 @@ def encoder_of(store: Store, weights: Path | None = None, device: str = "auto") 
     revision = wanted.revision or None if weights is None else None
     try:
         return load_encoder(wanted.name, weights=weights, revision=revision, device=device, precision="float32")
-    except WeightsNotFoundError as error:
-        if weights is not None or wanted.revision:
+    except (WeightsNotFoundError, SettingError) as error:
+        # Without a revision weights came from a folder; then a name may be any, and is known to no hub and no library.
+        if weights is not None or wanted.revision or wanted.weights_digest == "none":
             raise
         raise WeightsNotFoundError(
             f"{store.path} was made with weights of {wanted.name} from a folder, and they are not in the hub's cache",
-            remedy="Name that folder with --weights.",
+            remedy="Name that folder with --weights, or with --compare-weights for a second model.",
         ) from error
