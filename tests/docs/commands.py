@@ -9,9 +9,7 @@ from functools import cache
 from typer.main import get_command
 
 from featstore_cli.app import app
-from tests.docs.markdown import Block, inline_code
-
-COMING = {"check", "preview", "report"}  # written up, and in the making
+from tests.docs.markdown import inline_code
 
 
 @cache
@@ -29,11 +27,6 @@ def options() -> dict[str, set[str]]:
     return found
 
 
-def missing(block: Block) -> set[str]:
-    """Name the commands of a block that are in the making."""
-    return {line[0] for line in in_text(block.text) if line and line[0] in COMING - options().keys()}
-
-
 def in_text(text: str) -> list[list[str]]:
     """Find the calls of featstore in a script, as words."""
     joined = re.sub(r"\\\n", " ", text)
@@ -48,6 +41,6 @@ def in_sentences(page: str) -> list[list[str]]:
         words = code.split()
         if words[:1] == ["featstore"]:
             found.append(words[1:])
-        elif words and (words[0].startswith("--") or words[0] in options().keys() | COMING):
+        elif words and (words[0].startswith("--") or words[0] in options()):
             found.append(words)
     return found

@@ -9,9 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-import pytest
-
-from tests.docs.commands import missing
 from tests.docs.markdown import Block, blocks
 
 Shell = Callable[[str, Path], subprocess.CompletedProcess[str]]
@@ -26,8 +23,6 @@ def to_run(pages: Iterable[str]) -> list[Block]:
 
 def run(block: Block, folder: Path, shell: Shell) -> None:
     """Run a block; fail where a command does, or says something else than the page shows."""
-    if names := missing(block):
-        pytest.skip(f"featstore {', '.join(sorted(names))}: not in featstore --help yet")
     if block.language == "python":
         return _check(shell(f"python -c {shlex.quote(block.text)}", folder))
     if block.language == "bash":
