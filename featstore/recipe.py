@@ -2,6 +2,10 @@
 
 A recipe holds *what* is computed and nothing of *how* (device, precision, batch size, workers, library versions):
 two runs with one fingerprint may share a store, two with different ones never do.
+
+A field that was added when stores were out there already is made with `later`: while it has its default, which asks for
+what was done before there was the field, it is left out of the JSON. So the recipes of these stores keep their
+fingerprints, and the stores can be read and continued.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Self, get_args, get_type_hints
 
 from featstore.errors import SettingError
@@ -18,16 +22,31 @@ __all__ = [
     "AugmentationSettings",
     "CropSettings",
     "EncoderSettings",
+    "OBJECT",
     "Recipe",
+    "TILE",
     "canonical_json",
     "differences",
     "fingerprint",
+    "later",
 ]
 
 Colour = tuple[float, float, float]
 Range = tuple[float, float]
 
+OBJECT, TILE = 1, 0
+"""Scales with a meaning of their own: the object itself, and a tile of it."""
+
 _SIGNED = frozenset({"stain_alpha", "stain_beta"})
+_LATER = "left out at its default"
+
+MOST_SCALE = 16
+LEAST_TILE_PX, MOST_TILE_PX = 16, 4096
+
+
+def later(default: Any) -> Any:
+    """Make a dataclass field that stays out of the recipe's JSON while it has its default."""
+    return field(default=default, metadata={_LATER: True})
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,14 @@ class CropSettings:
         Colour of everything outside the tissue, RGB from 0 to 1.
     version : int
         Rises when the same settings would give other pixels.
+    scales : tuple of int
+        Crops of each blob: 1, the blob itself, and by how much wider squares around it are, rising.
+    tile_px : int
+        Side of the tiles that blobs are cut into besides, as they reach the encoder; 0 for none.
+    tile_tissue : float
+        Tiles are kept of which at least this share is tissue of their blob.
+    mpp : float
+        Micrometres a pixel of the tiles; 0 for the image's own pixels.
     """
 
     max_blobs: int = 10
@@ -53,6 +80,10 @@ class CropSettings:
     margin: float = 0.1
     fill: Colour = (0.5, 0.5, 0.5)
     version: int = 1
+    scales: tuple[int, ...] = later((OBJECT,))
+    tile_px: int = later(0)
+    tile_tissue: float = later(0.25)
+    mpp: float = later(0.0)
 
     def __post_init__(self) -> None:
         _require(self.max_blobs >= 1, f"max_blobs is {self.max_blobs}", "1 or more")
@@ -60,6 +91,23 @@ class CropSettings:
         _require(0 <= self.margin <= 10, f"margin is {self.margin}", "a share from 0 to 10")
         ok = len(self.fill) == 3 and all(0 <= value <= 1 for value in self.fill)
         _require(ok, f"fill is {self.fill}", "three numbers from 0 to 1 (red, green, blue)")
+        self._require_scales()
+
+    def _require_scales(self) -> None:
+        scales = self.scales
+        ok = scales[:1] == (OBJECT,) and scales == tuple(sorted(set(scales))) and scales[-1] <= MOST_SCALE
+        _require(ok, f"scales are {scales}", f"1 and then larger whole numbers up to {MOST_SCALE}, such as 1, 2, 4")
+        known = self.tile_px == 0 or LEAST_TILE_PX <= self.tile_px <= MOST_TILE_PX
+        _require(known, f"tile_px is {self.tile_px}", f"{LEAST_TILE_PX} to {MOST_TILE_PX} pixels, or 0 for no tiles")
+        _require(0 <= self.tile_tissue <= 1, f"tile_tissue is {self.tile_tissue}", "a share from 0 to 1")
+        _require(0 <= self.mpp < 1000, f"mpp is {self.mpp}", "micrometres a pixel, above 0, or 0 for the image's own")
+        of_tiles = (self.tile_tissue, self.mpp) == (CropSettings.tile_tissue, CropSettings.mpp)
+        _require(self.tile_px > 0 or of_tiles, "tile_tissue or mpp without tiles", "a tile_px as well")
+
+    @property
+    def of_one_scale(self) -> bool:
+        """Whether each blob has one crop, the object itself."""
+        return self.scales == (OBJECT,) and not self.tile_px
 
 
 @dataclass(frozen=True)
@@ -171,7 +219,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON types."""
-        plain: dict[str, Any] = json.loads(canonical_json(asdict(self)))
+        plain: dict[str, Any] = json.loads(canonical_json(_plain(self)))
         return plain
 
     @classmethod
@@ -193,6 +241,17 @@ class Recipe:
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
         return fingerprint(self.to_dict())
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Lay settings out as a mapping, without those added `later` that have their default."""
+    told = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    kept = {item.name: told[item.name] for item in fields(settings) if not _is_left_out(item, told[item.name])}
+    return {name: _plain(value) if is_dataclass(value) else value for name, value in kept.items()}
+
+
+def _is_left_out(item: Field[Any], value: Any) -> bool:
+    return _LATER in item.metadata and bool(value == item.default)
 
 
 def canonical_json(value: Any) -> str:
@@ -250,12 +309,10 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _read(kind: type[Any], value: Any, where: str) -> Any:
     """Check one value against the type that it is to have; fields of a dataclass must all be there, and no others."""
     if is_dataclass(kind):
-        types = get_type_hints(kind)
-        names = [item.name for item in fields(kind)]
-        _require(isinstance(value, Mapping), f"{where} is {value!r}", "an object")
-        _require_fields(where, names, value)
-        return kind(**{name: _read(types[name], value[name], f"{where}.{name}") for name in names})
+        return _read_settings(kind, value, where)
     if parts := get_args(kind):
+        if parts[-1] is ... and isinstance(value, list | tuple):
+            parts = parts[:1] * len(value)
         ok = isinstance(value, list | tuple) and len(value) == len(parts)
         _require(ok, f"{where} is {value!r}", f"{len(parts)} numbers")
         return tuple(_read(part, item, where) for part, item in zip(parts, value, strict=True))
@@ -263,12 +320,20 @@ def _read(kind: type[Any], value: Any, where: str) -> Any:
     return value
 
 
-def _require_fields(where: str, names: list[str], there: Mapping[str, Any]) -> None:
+def _read_settings(kind: type[Any], there: Any, where: str) -> Any:
+    """Read a dataclass; only fields that were added `later` may be missing, and these stand there for a reason."""
+    _require(isinstance(there, Mapping), f"{where} is {there!r}", "an object")
+    types, items = get_type_hints(kind), {item.name: item for item in fields(kind)}
     for word, odd in (
-        ("no", [n for n in names if n not in there]),
-        ("an unknown", [n for n in there if n not in names]),
+        ("no", [name for name, item in items.items() if name not in there and _LATER not in item.metadata]),
+        ("an unknown", [name for name in there if name not in items]),
     ):
         _require(not odd, f"{where} has {word} field {odd[0]!r}" if odd else "", "the recipe of featstore extract")
+    values = {name: _read(types[name], value, f"{where}.{name}") for name, value in there.items()}
+    for name, value in values.items():
+        found = f"{where}.{name} is {value!r}, as without it"
+        _require(not _is_left_out(items[name], value), found, "no such field while it has its default")
+    return kind(**values)
 
 
 def _require(ok: bool, found: str, expected: str) -> None:

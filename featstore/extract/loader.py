@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blobs, Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
+from featstore.crops import (
+    Blobs,
+    Draws,
+    Place,
+    augment,
+    bring_to_working_size,
+    cut_place,
+    draw,
+    find_blobs,
+    find_places,
+)
 from featstore.dataset import Reason, colour_shares, contamination, contamination_note, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import FeatstoreError, ImageError
@@ -35,7 +45,7 @@ class Loaded:
         Why it is left out; both empty when all is well.
     source : str
         Where the blobs came from.
-    boxes : list of (blob, area_px, x0, y0, x1, y1)
+    boxes : list of (blob, area_px, x0, y0, x1, y1, scale, parent)
     keys : list of (blob, repeat)
     artefact : str
         What contaminates the image; a training image is not cropped then.
@@ -106,7 +116,7 @@ class Loader:
         except Exception as error:  # noqa: BLE001 - as in `load`
             loaded.fail(error)
 
-    def _open(self, loaded: Loaded) -> tuple[Pixels, Blobs] | None:
+    def _open(self, loaded: Loaded) -> tuple[Pixels, Blobs, Sequence[Place]] | None:
         """Read and segment an image; None where it is contaminated and meant for training."""
         record = loaded.job.record
         with _timed(loaded, "decode"):
@@ -115,25 +125,26 @@ class Loader:
         with _timed(loaded, "segment"):
             blobs = find_blobs(image, mask, self.recipe.crops)
             shares = colour_shares(image, blobs.tissue)
+            places = find_places(blobs, self.recipe.crops, record.mpp)
         loaded.artefact = str(contamination(shares) or "")
         loaded.source = str(blobs.source)
         loaded.note = "; ".join(text for text in (_NOTES[blobs.source], contamination_note(shares)) if text)
         if loaded.artefact and loaded.job.split == "train":
             return None
-        loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
-        return image, blobs
+        loaded.boxes = [place.row for place in places]
+        return image, blobs, places
 
     def _load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:
         opened = self._open(loaded)
         if opened is None:
             return
-        image, blobs = opened
-        for blob in blobs.blobs:
-            missing = loaded.job.missing(blob.index)
+        image, blobs, places = opened
+        for place in places:
+            missing = loaded.job.missing(place.number)
             if missing:
                 with _timed(loaded, "augment"):
-                    clean = cut_crop(image, blobs, blob, self.recipe.crops)
-                yield from self._make_repeats(loaded, clean, blob.index, missing)
+                    clean = cut_place(image, blobs, place, self.recipe.crops)
+                yield from self._make_repeats(loaded, clean, place.number, missing)
 
     def _make_repeats(self, loaded: Loaded, clean: Pixels, blob: int, repeats: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Make repeats of one blob, and encode them here if the encoder is of the light kind."""

@@ -40,6 +40,8 @@ class ImageRow:
     given : str
         Digest of label, split and group as the data gave them at the last extraction: what was changed in the
         store since (``store label``) stays until the data themselves change.
+    mpp : str
+        Micrometres a pixel that its tiles were cut by; empty where that made no difference.
     """
 
     image: str
@@ -56,6 +58,7 @@ class ImageRow:
     note: str = ""
     artefact: str = ""
     given: str = ""
+    mpp: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:

@@ -103,9 +103,10 @@ class Store:
 
     @property
     def blobs(self) -> NDArray[np.void]:
-        """Blobs whose box is known, a structured array of image (str), blob, area_px, x0, y0, x1, y1, in key order.
+        """Blobs whose box is known, in key order: a structured array of image (str), `BLOB_COLUMNS` without the image.
 
-        The box is half-open, in pixels of the image.
+        The box is half-open, in pixels of the image. ``scale`` is 1 for a blob's own crop, 2 and more for one of its
+        surroundings, 0 for a tile of it; ``parent`` is the number of that blob.
         """
         names, table = blob_table(self.state.read_segments(), self.state.images)
         columns = {name: table[:, number] for number, name in enumerate(BLOB_COLUMNS)}
