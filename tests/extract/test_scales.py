@@ -140,7 +140,7 @@ def test_images_without_their_resolution_are_named(challenge, scaled, tmp_path) 
     crops = CropSettings(tile_px=32, mpp=0.5)
     path = listed(challenge, challenge / "some.csv", "0.5")
     path.write_text(path.read_text().replace("B,0.5", "B,"))
-    with pytest.raises(DataError, match="3 of 6 images of unknown resolution.*img_0001.png.*mpp"):
+    with pytest.raises(DataError, match=r"3 of 6 images of unknown resolution.*img_0001\.png.*mpp"):
         scaled(path, tmp_path / "s.store", crops)
     with pytest.raises(DataError, match="8 of 8 images of unknown resolution"):
         scaled(challenge, tmp_path / "s.store", crops)
@@ -149,7 +149,7 @@ def test_images_without_their_resolution_are_named(challenge, scaled, tmp_path) 
 def test_another_resolution_of_an_image_is_refused(challenge, scaled, tmp_path) -> None:
     crops = CropSettings(tile_px=32, mpp=0.5)
     scaled(listed(challenge, challenge / "a.csv", "0.5"), tmp_path / "s.store", crops, train=0)
-    with pytest.raises(DataError, match="6 of 6 images of another resolution.*img_0000.png"):
+    with pytest.raises(DataError, match=r"6 of 6 images of another resolution.*img_0000\.png"):
         scaled(listed(challenge, challenge / "a.csv", "0.25"), tmp_path / "s.store", crops, train=0)
     version = open_store(tmp_path / "s.store").version
     again = scaled(listed(challenge, challenge / "a.csv", "0.5"), tmp_path / "s.store", crops, train=0)
