@@ -188,7 +188,7 @@ def _scaled(scales: str, tiles: int | None, tile_tissue: float | None, mpp: floa
         raise typer.BadParameter("is for tiles: give --tiles PX as well", param_hint="--mpp, --tile-tissue")
     if mpp is not None and not 0 < mpp < 1000:
         raise typer.BadParameter(f"{mpp} is no number of micrometres above 0", param_hint="--mpp")
-    given = {"tile_px": tiles, "tile_tissue": tile_tissue, "mpp": mpp}
+    given: dict[str, Any] = {"tile_px": tiles, "tile_tissue": tile_tissue, "mpp": mpp}
     given = {name: value for name, value in given.items() if value is not None}
     return replace(CropSettings(), scales=tuple(map(int, words)), **given)
 
