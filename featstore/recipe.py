@@ -24,6 +24,8 @@ __all__ = [
     "EncoderSettings",
     "OBJECT",
     "Recipe",
+    "STAIN_REFERENCES",
+    "StainSettings",
     "TILE",
     "canonical_json",
     "differences",
@@ -42,6 +44,19 @@ _LATER = "left out at its default"
 
 MOST_SCALE = 16
 LEAST_TILE_PX, MOST_TILE_PX = 16, 4096
+
+
+STAIN_REFERENCES: dict[str, tuple[float, ...]] = {
+    "macenko": (0.5626, 0.7201, 0.4062, 0.2159, 0.8012, 0.5581, 1.9705, 1.0308),
+    "reinhard": (51.6, 43.3, -9.7, 11.4, 8.1, 4.5),
+}
+"""Macenko's is that of the method's first implementation, which others took over; Reinhard's the median of twelve
+fields of two slides, one of them of the TCGA."""
+
+
+def _require(ok: bool, found: str, expected: str) -> None:
+    if not ok:
+        raise SettingError(found, expected=expected)
 
 
 def later(default: Any) -> Any:
@@ -108,6 +123,38 @@ class CropSettings:
     def of_one_scale(self) -> bool:
         """Whether each blob has one crop, the object itself."""
         return self.scales == (OBJECT,) and not self.tile_px
+
+
+@dataclass(frozen=True)
+class StainSettings:
+    """To which colours an image is brought before it is cropped.
+
+    Attributes
+    ----------
+    method : {"none", "macenko", "reinhard"}
+    reference : tuple of float
+        What images are brought to. For Macenko the optical densities (red, green, blue) of haematoxylin and of eosin,
+        and the 99th percentile of the concentration of each; for Reinhard the means of L, a and b of stained pixels,
+        and their standard deviations. Usually one of `STAIN_REFERENCES`.
+    version : int
+        Rises when the same settings would give other pixels.
+    """
+
+    method: str = "none"
+    reference: tuple[float, ...] = ()
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        known = {"none": (), **STAIN_REFERENCES}
+        _require(self.method in known, f"stain method is {self.method!r}", f"one of {', '.join(known)}")
+        wanted = len(known[self.method])
+        ok = len(self.reference) == wanted and all(abs(value) < 1000 for value in self.reference)
+        _require(ok, f"the reference of {self.method} is {self.reference}", f"{wanted} numbers")
+
+    @classmethod
+    def to(cls, method: str) -> Self:
+        """Return a method with the reference that it comes with."""
+        return cls(method, STAIN_REFERENCES.get(method, ()))
 
 
 @dataclass(frozen=True)
@@ -208,6 +255,9 @@ class EncoderSettings:
     version: int = 1
 
 
+_AS_IT_IS = StainSettings()
+
+
 @dataclass(frozen=True)
 class Recipe:
     """All that decides the value of an embedding, given the image and its mask."""
@@ -216,6 +266,7 @@ class Recipe:
     crops: CropSettings = field(default_factory=CropSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     seed: int = 0
+    stain: StainSettings = later(_AS_IT_IS)  # noqa: RUF009 - it is frozen
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON types."""
@@ -232,7 +283,8 @@ class Recipe:
             If it is not the recipe of an extraction, or the crops or repeats of another version than this one makes.
         """
         recipe: Self = _read(cls, plain, "recipe")
-        for name, ours in (("crops", CropSettings), ("augmentation", AugmentationSettings)):
+        for name in ("crops", "augmentation", "stain"):
+            ours = type(getattr(recipe, name))
             made_by = getattr(recipe, name).version
             _require(made_by == ours.version, f"{name}.version is {made_by}", f"{ours.version}, all that is known here")
         return recipe
@@ -334,8 +386,3 @@ def _read_settings(kind: type[Any], there: Any, where: str) -> Any:
         found = f"{where}.{name} is {value!r}, as without it"
         _require(not _is_left_out(items[name], value), found, "no such field while it has its default")
     return kind(**values)
-
-
-def _require(ok: bool, found: str, expected: str) -> None:
-    if not ok:
-        raise SettingError(found, expected=expected)

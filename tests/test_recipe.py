@@ -15,6 +15,7 @@ from featstore.recipe import (
     CropSettings,
     EncoderSettings,
     Recipe,
+    StainSettings,
     canonical_json,
     differences,
     fingerprint,
@@ -69,9 +70,23 @@ def test_what_was_added_later_is_left_out_while_it_has_its_default():
     assert Recipe.from_dict(scaled.to_dict()) == scaled
 
 
+def test_a_stain_counts_with_its_reference():
+    macenko = Recipe(ENCODER, stain=StainSettings.to("macenko"))
+    assert macenko.fingerprint != Recipe(ENCODER).fingerprint
+    assert Recipe.from_dict(macenko.to_dict()) == macenko
+    assert "stain" not in Recipe(ENCODER, stain=StainSettings.to("none")).to_dict()
+    other = dataclasses.replace(macenko.stain, reference=(0.5, *macenko.stain.reference[1:]))
+    paths = differences(macenko.to_dict(), Recipe(ENCODER, stain=other).to_dict())
+    assert [path for path, _, _ in paths] == ["stain.reference"]
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: StainSettings("vahadane"),
+        lambda: StainSettings("macenko"),
+        lambda: StainSettings("none", (1.0,)),
+        lambda: StainSettings("reinhard", (float("nan"),) * 6),
         lambda: CropSettings(max_blobs=0),
         lambda: CropSettings(min_area_px=0),
         lambda: CropSettings(margin=-1),
@@ -151,6 +166,8 @@ def test_every_field_is_read_back():
         (altered(crops__fill=[0.5, 0.5, "0.5"]), "recipe.crops.fill is '0.5'"),
         (altered(crops__margin=-1.0), "margin is -1.0"),
         (altered(crops__scales=[1, 2.0]), "recipe.crops.scales is 2.0"),
+        (altered(stain={"method": "macenko", "reference": [0.5] * 8, "version": 2}), "stain.version is 2"),
+        (altered(stain={"method": "none", "reference": [], "version": 1}), "recipe.stain is .*as without it"),
         (altered(crops__scales=2), "recipe.crops.scales is 2"),
         (altered(crops__scales=[1]), "recipe.crops.scales is .*as without it"),
         (altered(crops__tile_px=0), "recipe.crops.tile_px is 0, as without it"),

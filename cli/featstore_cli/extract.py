@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,14 @@ Examples:
   featstore extract slides.csv --tiles 224 --mpp 0.5 --store tiles.store
   featstore extract --shard 3/16              # the third of sixteen jobs, into one store
   featstore extract --dask tcp://host:8786    # or a scheduler file"""
+
+
+class Stain(StrEnum):
+    """Methods of stain normalisation."""
+
+    none = "none"
+    macenko = "macenko"
+    reinhard = "reinhard"
 
 
 def _interrupted(store: Path, dry_run: bool = False, **_: Any) -> str:
@@ -97,6 +106,9 @@ def extract(
             metavar="UM", help="Micrometres a pixel of the tiles; the data's column mpp tells those of the images."
         ),
     ] = None,
+    stain: Annotated[
+        Stain, typer.Option(help="Bring the stains of each image to a reference: none, macenko or reinhard.")
+    ] = Stain.none,
     dtype: Annotated[str, typer.Option(help="How embeddings are stored: float32, or float16 in half the space.")] = (
         "float32"
     ),
@@ -127,7 +139,7 @@ def extract(
     from featstore.encoders import load_encoder
     from featstore.extract import Repeats, estimate, on_dask, on_this_machine
     from featstore.extract import extract as run
-    from featstore.recipe import Recipe
+    from featstore.recipe import Recipe, StainSettings
     from featstore.store import create_store, open_store
 
     started = time.perf_counter()
@@ -142,7 +154,7 @@ def extract(
     for text in model.notes:
         warn(text)
     crops = replace(more, max_blobs=max_blobs, min_area_px=min_area, margin=margin, fill=colour or model.fill)
-    recipe = Recipe(model.settings, crops, seed=seed)
+    recipe = Recipe(model.settings, crops, seed=seed, stain=StainSettings.to(stain.value))
     engine = partial(on_dask, dask) if dask else on_this_machine
     settings: dict[str, Any] = {"repeats": wanted, "shard": part, "batch_size": batch_size, "workers": workers}
     writer = create_store(store, recipe.to_dict(), model.settings.dim, dtype=dtype, operation="extract")

@@ -5,6 +5,7 @@ from featstore.crops.cut import cut_crop, fill_colour
 from featstore.crops.draws import Draws, draw
 from featstore.crops.places import Place, cut_place, find_places
 from featstore.crops.repeat import augment, bring_to_working_size
+from featstore.crops.stains import STAINS_KEPT, normalise_stains
 from featstore.crops.tissue import find_tissue
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Box",
     "Draws",
     "Place",
+    "STAINS_KEPT",
     "augment",
     "bring_to_working_size",
     "cut_crop",
@@ -23,4 +25,5 @@ __all__ = [
     "find_blobs",
     "find_places",
     "find_tissue",
+    "normalise_stains",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blobs, cut_crop, find_blobs
+from featstore.crops import Blobs, cut_crop, find_blobs, normalise_stains
 from featstore.encoders import Encoder
 from featstore.encoders.model import ModelEncoder
 from featstore.errors import FingerprintMismatchError, ModelError, SettingError
@@ -131,10 +131,11 @@ class StoreExplainer:
         ImageError
             If there is no blob.
         """
-        return self.embed(picture.pixels, find_blobs(picture.pixels, picture.mask, self.recipe.crops))
+        blobs = find_blobs(picture.pixels, picture.mask, self.recipe.crops)
+        return self.embed(normalise_stains(picture.pixels, self.recipe.stain)[0], blobs)
 
     def embed(self, pixels: NDArray[np.uint8], blobs: Blobs) -> Seen:
-        """Cut and embed blobs that are known; the pixels may be others than those they were found on."""
+        """Cut and embed blobs that are known; the pixels, whose stains stay, may be others than they were found on."""
         crops = [self.encoder.prepare(cut_crop(pixels, blobs, blob, self.recipe.crops)) for blob in blobs.blobs]
         parts = [self.encoder.encode(crops[start : start + _AT_ONCE]) for start in range(0, len(crops), _AT_ONCE)]
         return Seen(blobs, crops if self.encoder.in_worker else np.stack(crops), np.concatenate(parts))

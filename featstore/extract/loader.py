@@ -22,6 +22,7 @@ from featstore.crops import (
     draw,
     find_blobs,
     find_places,
+    normalise_stains,
 )
 from featstore.dataset import Reason, colour_shares, contamination, contamination_note, read_image, read_mask
 from featstore.encoders import Encoder
@@ -139,6 +140,9 @@ class Loader:
         if opened is None:
             return
         image, blobs, places = opened
+        with _timed(loaded, "augment"):
+            image, note = normalise_stains(image, self.recipe.stain)
+        loaded.note = "; ".join(text for text in (loaded.note, note) if text)
         for place in places:
             missing = loaded.job.missing(place.number)
             if missing:
