@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blobs, cut_crop, find_blobs
+from featstore.crops import Blobs, cut_crop, find_blobs, normalise_stains
 from featstore.encoders import Encoder
 from featstore.encoders.model import ModelEncoder
-from featstore.errors import EncoderError, FingerprintMismatchError, ModelError
+from featstore.errors import EncoderError, FingerprintMismatchError, ModelError, SettingError
 from featstore.explain.contributions import Contributions, bags_of, blob_contributions
 from featstore.explain.explanation import BlobShare, Explanation, position_of
 from featstore.explain.heads import mlp_heads, score_and_gradient
@@ -71,12 +71,13 @@ class StoreExplainer:
     ModelError
         If the model was fitted on several encoders, or is no ensemble.
     SettingError
-        If the recipe is not that of an extraction.
+        If the recipe is not that of an extraction, or has crops of several scales.
     """
 
     def __init__(self, model: Any, store: Store, encoder: Encoder, name: str = "model") -> None:
         require_same_recipe(model, store)
         self.recipe = Recipe.from_dict(store.recipe)
+        _require_one_scale(self.recipe, store)
         require_encoder(encoder.settings, self.recipe.encoder)
         self.model, self.store, self.encoder, self.name = model, store, encoder, name
         self.classes = [str(each) for each in model.classes_]
@@ -130,10 +131,11 @@ class StoreExplainer:
         ImageError
             If there is no blob.
         """
-        return self.embed(picture.pixels, find_blobs(picture.pixels, picture.mask, self.recipe.crops))
+        blobs = find_blobs(picture.pixels, picture.mask, self.recipe.crops)
+        return self.embed(normalise_stains(picture.pixels, self.recipe.stain)[0], blobs)
 
     def embed(self, pixels: NDArray[np.uint8], blobs: Blobs) -> Seen:
-        """Cut and embed blobs that are known; the pixels may be others than those they were found on."""
+        """Cut and embed blobs that are known; the pixels, whose stains stay, may be others than they were found on."""
         crops = [self.encoder.prepare(cut_crop(pixels, blobs, blob, self.recipe.crops)) for blob in blobs.blobs]
         parts = [self.encoder.encode(crops[start : start + _AT_ONCE]) for start in range(0, len(crops), _AT_ONCE)]
         return Seen(blobs, crops if self.encoder.in_worker else np.stack(crops), np.concatenate(parts))
@@ -215,6 +217,19 @@ def require_same_recipe(model: Any, store: Store) -> None:
             f"{store.path}: the embeddings have fingerprint {store.fingerprint}",
             expected=f"{fitted}, on which the model was fitted",
             remedy="Name the store that the model was fitted on with --store, or fit again on this one.",
+        )
+
+
+def _require_one_scale(recipe: Recipe, store: Store) -> None:
+    """Refuse crops at several scales: these overlap, so that no blob's crop could be left out by itself."""
+    if not recipe.crops.of_one_scale:
+        crops = recipe.crops
+        tiles = f" and tiles of {crops.tile_px} px" if crops.tile_px else ""
+        raise SettingError(
+            f"{store.path}: crops at scales {', '.join(map(str, crops.scales))}{tiles}, which show the same tissue "
+            "several times",
+            expected="a store with one crop of each blob",
+            remedy="Extract one without --scales and --tiles, fit a model on it, and explain that.",
         )
 
 

@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blobs, Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
-from featstore.dataset import (
-    Reason,
-    contaminant,
-    find_artefacts,
-    perceptual_hash,
-    read_image,
-    read_mask,
+from featstore.crops import (
+    Blobs,
+    Draws,
+    Place,
+    augment,
+    bring_to_working_size,
+    cut_place,
+    draw,
+    find_blobs,
+    find_places,
+    normalise_stains,
 )
+from featstore.dataset import Reason, contaminant, find_artefacts, perceptual_hash, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import FeatstoreError, ImageError
 from featstore.extract.plan import ImageJob, note_without_folders
@@ -44,7 +48,7 @@ class Loaded:
         Where the blobs came from.
     look : str
         The image's perceptual hash.
-    boxes : list of (blob, area_px, x0, y0, x1, y1)
+    boxes : list of (blob, area_px, x0, y0, x1, y1, scale, parent)
     keys : list of (blob, repeat)
     artefact : str
         What contaminates the image; a training image is not cropped then.
@@ -116,7 +120,7 @@ class Loader:
         except Exception as error:  # noqa: BLE001 - as in `load`
             loaded.fail(error)
 
-    def _open(self, loaded: Loaded) -> tuple[Pixels, Blobs] | None:
+    def _open(self, loaded: Loaded) -> tuple[Pixels, Blobs, Sequence[Place]] | None:
         """Read and segment an image; None where it is contaminated and meant for training."""
         record = loaded.job.record
         with _timed(loaded, "decode"):
@@ -124,15 +128,15 @@ class Loader:
             mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
         with _timed(loaded, "segment"):
             blobs = find_blobs(image, mask, self.recipe.crops)
-            artefact, why = self._contaminant(image, blobs)
+            loaded.artefact, why = self._contaminant(image, blobs)
             loaded.look = perceptual_hash(image)
-        loaded.artefact = artefact
+            places = find_places(blobs, self.recipe.crops, record.mpp)
         loaded.source = str(blobs.source)
         loaded.note = "; ".join(text for text in (blobs.note, why) if text)
         if loaded.artefact and loaded.job.split == "train":
             return None
-        loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
-        return image, blobs
+        loaded.boxes = [place.row for place in places]
+        return image, blobs, places
 
     def _contaminant(self, image: Pixels, blobs: Blobs) -> tuple[str, str]:
         """Tell what would keep an image out of training, as a code and in words."""
@@ -145,13 +149,16 @@ class Loader:
         opened = self._open(loaded)
         if opened is None:
             return
-        image, blobs = opened
-        for blob in blobs.blobs:
-            missing = loaded.job.missing(blob.index)
+        image, blobs, places = opened
+        with _timed(loaded, "augment"):
+            image, note = normalise_stains(image, self.recipe.stain)
+        loaded.note = "; ".join(text for text in (loaded.note, note) if text)
+        for place in places:
+            missing = loaded.job.missing(place.number)
             if missing:
                 with _timed(loaded, "augment"):
-                    clean = cut_crop(image, blobs, blob, self.recipe.crops)
-                yield from self._make_repeats(loaded, clean, blob.index, missing)
+                    clean = cut_place(image, blobs, place, self.recipe.crops)
+                yield from self._make_repeats(loaded, clean, place.number, missing)
 
     def _make_repeats(self, loaded: Loaded, clean: Pixels, blob: int, repeats: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Make repeats of one blob, and encode them here if the encoder is of the light kind."""

@@ -14,8 +14,12 @@ from featstore.store.disk.files import write_atomically
 
 __all__ = ["draw_rows", "draw_sweep", "require_matplotlib"]
 
-_AXES = {"repeats": "augmented repeats of a training crop", "max_blobs": "blobs of an image, the largest ones"}
-_LINES = ("store", "preset", "repeats", "max_blobs")
+_AXES = {
+    "repeats": "augmented repeats of a training crop",
+    "max_blobs": "blobs of an image, the largest ones",
+    "scales": "scales of crops: + pooled, : side by side",
+}
+_LINES = ("store", "preset", "repeats", "max_blobs", "scales")
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's, told apart by people who see colours differently."""
 
@@ -34,7 +38,7 @@ def require_matplotlib() -> Any:
 def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw macro-F1 over what was varied, as PNG: the mean over seeds, a dot a seed, a standard deviation as a band.
 
-    Repeats are the axis, or blobs where only these were varied; all else makes lines of its own.
+    Repeats are the axis, or else blobs, or scales, where these were varied; all else makes lines of its own.
 
     Parameters
     ----------
@@ -72,12 +76,14 @@ def draw_rows(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     if not rows:
         raise DataError("a sweep without rows", expected="one or more")
-    axis = "max_blobs" if _varied(rows, "max_blobs") and not _varied(rows, "repeats") else "repeats"
+    axis = next((name for name in _AXES if _varied(rows, name)), "repeats")
     names = [name for name in _LINES if name != axis and _varied(rows, name)]
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         lines.setdefault(", ".join(_told(name, row[name]) for name in names), []).append(row)
-    places = sorted({row[axis] for row in rows}, key=_first_numbers)
+    places = list(dict.fromkeys(row[axis] for row in rows))
+    if axis != "scales":
+        places.sort(key=_first_numbers)
     for number, (label, of_line) in enumerate(lines.items()):
         _draw_line(axes, of_line, [places.index(row[axis]) for row in of_line], label, _COLOURS[number % len(_COLOURS)])
     seeds = len(rows[0].get("macro_f1_by_seed", ()))
@@ -106,7 +112,7 @@ def _draw_line(axes: Any, rows: Sequence[Mapping[str, Any]], places: Sequence[in
 
 
 def _varied(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    return len({row[name] for row in rows}) > 1
+    return len({row.get(name) for row in rows}) > 1
 
 
 def _first_numbers(place: int | None) -> float:
@@ -116,6 +122,8 @@ def _first_numbers(place: int | None) -> float:
 def _told(name: str, value: Any) -> str:
     if name in ("store", "preset"):
         return shown(value)
+    if name == "scales":
+        return f"scales {_shown(value)}"
     return f"{_shown(value)} {'blobs' if name == 'max_blobs' else 'repeats'}"
 
 

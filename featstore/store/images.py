@@ -43,6 +43,8 @@ class ImageRow:
         store since (``store label``) stays until the data themselves change.
     look : str
         Its perceptual hash, turned and mirrored in eight ways, 64 hexadecimal digits each; empty where it is not known.
+    mpp : str
+        Micrometres a pixel that its tiles were cut by; empty where that made no difference.
     """
 
     image: str
@@ -60,6 +62,7 @@ class ImageRow:
     artefact: str = ""
     given: str = ""
     look: str = ""
+    mpp: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:
