@@ -9,8 +9,8 @@ from typing import Any
 from featstore.encoders.hub import find_snapshot
 from featstore.encoders.timm_names import HUB_ID, SCHEME, require_timm, resolve_timm
 from featstore.encoders.timm_network import fill_network
-from featstore.encoders.weights import digest_weights, find_weights
-from featstore.errors import SettingError, WeightsNotFoundError
+from featstore.encoders.weights import CONFIG, digest_weights, find_weights, read_json
+from featstore.errors import EncoderError, SettingError, WeightsNotFoundError
 
 __all__ = ["Network", "build", "find_network", "last_stage", "normalised"]
 
@@ -115,11 +115,19 @@ def build(network: Network, n_classes: int, *, use_mask: bool, dropout: float) -
     architecture = network.name.partition(".")[0]
     module = require_timm().create_model(architecture, pretrained=False, num_classes=n_classes, drop_rate=dropout)
     if network.folder is not None:
+        _require_named(architecture, network.folder)
         fill_network(module, network.name, network.folder)
     if use_mask:
         _widen(module, from_scratch=network.folder is None)
     _try(module, network, use_mask=use_mask)
     return module
+
+
+def _require_named(architecture: str, folder: Path) -> None:
+    """Refuse a folder whose config.json names another network; it need not name any."""
+    named = read_json(folder / CONFIG).get("architecture", architecture)
+    if named != architecture:
+        raise EncoderError(f"{folder} holds the weights of a {named}", expected=f"those of a {architecture}")
 
 
 def _try(module: Any, network: Network, *, use_mask: bool) -> None:

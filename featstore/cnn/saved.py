@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ _HOW = ("weights", "device", "precision", "checkpoints", "n_jobs", "random_state
 _LARGEST_PX = 2048
 
 _SCORES = ("fold_scores_", "oof_macro_f1_", "oof_accuracy_", "left_out_", "trained_on_", "notes_")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def save_networks(model: ImageClassifier, path: Path | str) -> None:
@@ -85,6 +89,7 @@ def _restored(content: dict[str, Any], tensors: dict[str, Any], device: str) -> 
     model.classes_ = np.array([str(name) for name in content["classes"]])
     model.class_prior_ = np.array(content["class_prior"], dtype=np.float64)
     model.temperatures_ = [float(value) for value in content["temperatures"]]
+    content = {"trained_on_": [], **content}  # files from before it was written lack it
     for name in _SCORES:
         setattr(model, name, content[name])
     states: list[dict[str, Any]] = [{} for _ in model.temperatures_]
@@ -114,5 +119,28 @@ def _require(model: ImageClassifier) -> None:
         raise ValueError(f"timm has no network {network.name!r}")
     if not all(np.isfinite(temperature) and temperature > 0 for temperature in model.temperatures_):
         raise ValueError("a temperature is not above 0")
+    _require_scores(model)
     for fold in range(len(model.networks_)):
         model.module(fold)
+
+
+def _require_scores(model: ImageClassifier) -> None:
+    """Make sure that what was only noted is of the kinds that it was written in."""
+    fit = {
+        "fold_scores_": _all(model.fold_scores_, lambda score: isinstance(score, dict)),
+        "oof_macro_f1_": isinstance(model.oof_macro_f1_, float),
+        "oof_accuracy_": isinstance(model.oof_accuracy_, float),
+        "left_out_": _all(model.left_out_, lambda pair: _all(pair, _is_text) and len(pair) == 2),
+        "trained_on_": _all(model.trained_on_, lambda digest: _is_text(digest) and _SHA256.fullmatch(digest)),
+        "notes_": _all(model.notes_, _is_text),
+    }
+    if unfit := [name for name, fits in fit.items() if not fits]:
+        raise ValueError(f"{unfit[0]} is not what is written there")
+
+
+def _all(values: Any, fits: Callable[[Any], object]) -> bool:
+    return isinstance(values, list) and all(map(fits, values))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)

@@ -150,22 +150,30 @@ def fill_network(model: Any, name: str, folder: Path) -> None:
     EncoderError
         If the weights can't be read, or are not exactly the network's, with or without a classifier.
     """
-    safetensors, files = require("safetensors.torch", "cnn"), find_weights(folder)
-    tensors: dict[str, Any] = {}
-    with _refused_plainly(name, folder):
-        for file in files:
-            tensors |= safetensors.load_file(file)
-    heads = _heads(model)
+    tensors, heads = _read_tensors(find_weights(folder)), _heads(model)
     own = {key: value for key, value in model.state_dict().items() if not (model.num_classes and key.startswith(heads))}
     told = _misfit(own, tensors, heads)
     if told:
-        tensors = _renamed(model, tensors)
+        tensors = _renamed(model, own, tensors)
     if told and _misfit(own, tensors, heads):
         raise EncoderError(
             f"the weights of {name} in {folder} are not those of a {model.pretrained_cfg['architecture']}: {told}",
             expected="a checkpoint of that network",
         )
     model.load_state_dict({key: tensors[key] for key in own.keys() & tensors.keys()}, strict=False)
+
+
+def _read_tensors(files: list[Path]) -> dict[str, Any]:
+    safetensors, library = require("safetensors", "cnn"), require("safetensors.torch", "cnn")
+    tensors: dict[str, Any] = {}
+    for file in files:
+        try:
+            tensors |= library.load_file(file)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise EncoderError(
+                f"{file} can't be read ({first_line(error)})", remedy="Copy or download the folder again."
+            ) from error
+    return tensors
 
 
 def _heads(model: Any) -> tuple[str, ...]:
@@ -180,17 +188,27 @@ def _misfit(own: Mapping[str, Any], tensors: Mapping[str, Any], heads: tuple[str
     lacking = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
     over = [key for key in tensors if key not in own and not key.startswith(heads)]
     other = [key for key in own if key in tensors and own[key].shape != tensors[key].shape]
-    said = {"are missing": lacking, "are left over": over, "are of another shape": other}
+    unreal = [key for key in own if key in tensors and own[key].is_floating_point() > tensors[key].is_floating_point()]
+    said = {"are missing": lacking, "are left over": over, "are of another shape": other, "are no real floats": unreal}
     return ", ".join(f"{len(keys)} tensors {what}, the first {keys[0]}" for what, keys in said.items() if keys)
 
 
-def _renamed(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-    """Have timm bring a checkpoint to the names and sizes of today: Swin's tensors, for one, were called otherwise."""
+def _renamed(model: Any, own: Mapping[str, Any], tensors: dict[str, Any]) -> dict[str, Any]:
+    """Have timm bring a checkpoint to the names of today: Swin's tensors, for one, were called otherwise.
+
+    It resamples those of another size as well, which would make the weights of one network pass for another's. So all
+    that the network takes is to be a tensor of the file still; else the checkpoint stays as it was, and is refused.
+    """
     rename = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if rename is None:
+        return tensors
+    read = {(tensor.data_ptr(), tensor.numel()) for tensor in tensors.values()}
     try:
-        return dict(rename(dict(tensors), model)) if rename else tensors
+        found = dict(rename(dict(tensors), model))
+        kept = all((found[key].data_ptr(), found[key].numel()) in read for key in own.keys() & found.keys())
     except Exception:  # noqa: BLE001 - made for other checkpoints than this, which is then refused as it is
         return tensors
+    return found if kept else tensors
 
 
 def embedding_of(model: Any, pixels: Any) -> Any:
@@ -239,7 +257,7 @@ def _refused_plainly(name: str, folder: Path) -> Iterator[None]:
     except Exception as error:
         raise EncoderError(
             f"timm {require_timm().__version__} can't load {name} from {folder} ({first_line(error)})",
-            expected=f"{_WRITTEN}, with whole weights; layers by their names in timm.layers or torch.nn",
+            expected=f"{_WRITTEN}, with layers by their names in timm.layers or torch.nn",
         ) from error
 
 

@@ -1,8 +1,9 @@
 """Does the heatmap of a fine-tuned network mean something? On the planted textures of `tests.benchmarks.planted`.
 
-A network is trained from scratch, for some minutes, on whole images in which a patch of stripes decides the class, as
-`featstore baseline` trains one. Of new images that it gets right, its Grad-CAM says where to look first; pointing,
-deletion and insertion are as in `planted`. All maps but that of edges are of one resolution, that of the last stage.
+A network is trained from scratch, for half an hour of one core, on whole images in which a patch of stripes decides the
+class, as `featstore baseline` trains one. Of new images that it gets right, its Grad-CAM says where to look first;
+pointing, deletion and insertion are as in `planted`. All maps but that of edges are of one resolution, that of the last
+stage.
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ import time
 import cv2
 import numpy as np
 import pytest
+from safetensors import safe_open
 from typer.testing import CliRunner
 
+from featstore.cnn.checkpoints import FORMAT
 from featstore_cli import baseline
 from featstore_cli.app import app
 
@@ -125,6 +127,9 @@ def test_the_wrong_checkpoints(data, tmp_path, small):
 SLOW = """
 import sys
 import featstore.cnn.presets as presets
+import featstore.cnn.training as training
+
+training._WRITING_SHARE = float("inf")  # a checkpoint after every epoch, however slow the disk
 
 bare = presets.ImageClassifier
 presets.ImageClassifier = lambda name, **settings: bare("test_efficientnet.r160_in1k", **settings)
@@ -138,35 +143,40 @@ def start(*arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def after_a_checkpoint(process, folder):
-    """Wait until a checkpoint is written."""
-    found = checkpoints(folder)
-    deadline = time.monotonic() + 60
-    while checkpoints(folder) == found:
+def after_epochs(process, folder, wanted):
+    """Wait until the checkpoints hold so many epochs."""
+    deadline = time.monotonic() + 300
+    while epochs_in(folder) < wanted:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def checkpoints(folder):
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+def epochs_in(folder):
+    """Count the epochs of all folds that the checkpoints hold."""
+    found = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            found += len(json.loads(file.metadata()[FORMAT])["state"]["history"])
+    return found
 
 
 def test_killed_at_random_moments_and_run_again_it_ends_the_same(data, tmp_path):
-    """Each time at least a checkpoint is written before the kill."""
+    """Moments are counted in epochs, so that all are within the training, however slow the machine is.
+
+    They lie in the first three quarters of it, in both folds, each with at least one more epoch than the one before.
+    """
     kills, epochs = (10, 80) if os.environ.get("FAULTS") == "long" else (2, 16)
     how = ("m3", data, "--folds", "2", "--epochs", epochs, "--patience", epochs, "--json", *QUICK)
     whole = start(*how, "--model", tmp_path / "whole.model")
-    after_a_checkpoint(whole, tmp_path / "whole.model.checkpoints")
-    began = time.monotonic()
     out, err = whole.communicate(timeout=300)
-    lasted = time.monotonic() - began
     assert whole.returncode == 0, err
-    moments, model = random.Random(0), tmp_path / "killed.model"
-    for _ in range(kills):
+    moments, model = random.Random(1), tmp_path / "killed.model"
+    folder = tmp_path / "killed.model.checkpoints"
+    for epoch in sorted(moments.sample(range(1, 3 * epochs // 2), kills)):
         process = start(*how, "--model", model)
-        after_a_checkpoint(process, tmp_path / "killed.model.checkpoints")
-        time.sleep(moments.uniform(0, 0.8 * lasted / kills))
+        after_epochs(process, folder, max(epoch, epochs_in(folder) + 1))
+        time.sleep(moments.uniform(0, 0.05))  # somewhere within an epoch
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -176,14 +186,14 @@ def test_killed_at_random_moments_and_run_again_it_ends_the_same(data, tmp_path)
     assert last.returncode == 0, err
     assert json.loads(told)["folds"] == json.loads(out)["folds"]
     assert model.read_bytes() == (tmp_path / "whole.model").read_bytes()
-    assert not (tmp_path / "killed.model.checkpoints").exists()
+    assert not folder.exists()
 
 
 def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     model = tmp_path / "x.model"
     process = start("m2", data, "--folds", "2", "--epochs", "200", "--patience", "200", *QUICK, "--model", model)
     folder = tmp_path / "x.model.checkpoints"
-    after_a_checkpoint(process, folder)
+    after_epochs(process, folder, 1)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -11,8 +11,10 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 
 from featstore.cnn import ImageClassifier, image_groups, load_networks, m1, m2, m3, save_networks
+from featstore.cnn.checkpoints import read_tensors, write_tensors
 from featstore.cnn.folds import choose_precision, groups_together
 from featstore.cnn.pictures import load_pictures
+from featstore.cnn.saved import FORMAT
 from featstore.errors import DataError, ImageError, LabelError, ModelFormatError, SettingError
 from featstore.evaluate import evaluate
 
@@ -213,3 +215,46 @@ def test_files_that_are_no_model(fitted, tmp_path):
         path.write_bytes(whole.replace(said, other))
         with pytest.raises(ModelFormatError, match="does not hold together"):
             load_networks(path)
+
+
+def saved_otherwise(path, model, change):
+    """Save networks with another header."""
+    save_networks(model, path)
+    content, tensors = read_tensors(path, FORMAT)
+    write_tensors(path, FORMAT, change(content), tensors)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("trained_on_", 5),
+        ("trained_on_", None),
+        ("trained_on_", "a" * 64),
+        ("trained_on_", [5]),
+        ("trained_on_", ["A" * 64]),
+        ("trained_on_", ["a" * 64 + "\n"]),
+        ("trained_on_", {"a" * 64: 1}),
+        ("fold_scores_", [1]),
+        ("oof_macro_f1_", "0.5"),
+        ("oof_accuracy_", [0.5]),
+        ("left_out_", [["a"]]),
+        ("left_out_", ["ab"]),
+        ("notes_", "all is well"),
+        ("notes_", [None]),
+    ],
+)
+def test_what_is_noted_in_a_file_is_of_its_kind(fitted, tmp_path, field, value):
+    path = saved_otherwise(tmp_path / "x.model", fitted, lambda content: content | {field: value})
+    with pytest.raises(ModelFormatError, match=rf"does not hold together.*{field}"):
+        load_networks(path)
+
+
+def test_files_from_before_they_said_what_they_were_trained_on(fitted, records, tmp_path):
+    def older(content):
+        del content["trained_on_"]
+        return content
+
+    loaded = load_networks(saved_otherwise(tmp_path / "x.model", fitted, older), device="cpu")
+    assert loaded.trained_on_ == []
+    assert np.array_equal(loaded.predict(records), fitted.predict(records))

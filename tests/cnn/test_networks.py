@@ -102,10 +102,37 @@ def test_pictures_too_small_for_the_network():
         build(find_network("inception_v3.tv_in1k", from_scratch=True, side_px=40), 2, use_mask=True, dropout=0.0)
 
 
-def test_weights_of_another_network(weights):
+def test_weights_of_another_network(weights, tmp_path):
     other = find_network("test_resnet.r160_in1k", weights=weights, side_px=64)
+    with pytest.raises(
+        EncoderError, match=r"holds the weights of a test_efficientnet; expected those of a test_resnet"
+    ):
+        build(other, 2, use_mask=True, dropout=0.0)
+    save_as(tmp_path, load_file(weights / "model.safetensors"))
+    other = find_network("test_resnet.r160_in1k", weights=tmp_path, side_px=64)
     with pytest.raises(EncoderError, match=r"not those of a test_resnet: \d+ tensors are missing"):
         build(other, 2, use_mask=True, dropout=0.0)
+
+
+@pytest.mark.parametrize(
+    ("saved", "wanted", "tensor"),
+    [
+        ("vit_small_patch16_224", "vit_small_patch32_224", "pos_embed"),  # patches of another size
+        ("vit_tiny_patch16_384", "vit_tiny_patch16_224", "pos_embed"),  # pictures of another size
+    ],
+)
+def test_weights_that_timm_would_resample(saved, wanted, tensor, tmp_path):
+    save_as(tmp_path, timm.create_model(saved).state_dict())
+    with pytest.raises(EncoderError, match=rf"not those of a {wanted}: \d tensors are of another shape, .* {tensor}"):
+        build(find_network(wanted, weights=tmp_path), 2, use_mask=True, dropout=0.0)
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int8])
+def test_weights_that_are_no_real_floats(kind, weights, tmp_path):
+    tensors = load_file(weights / "model.safetensors")
+    save_as(tmp_path, tensors | {"conv_stem.weight": tensors["conv_stem.weight"].to(kind)})
+    with pytest.raises(EncoderError, match=r"1 tensors are no real floats, the first conv_stem\.weight"):
+        build(find_network(NAME, weights=tmp_path), 2, use_mask=True, dropout=0.0)
 
 
 def test_weights_of_a_larger_network_with_the_same_beginning(weights, tmp_path):
@@ -141,7 +168,7 @@ def test_damaged_weights(weights, tmp_path):
     shutil.copytree(weights, folder)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(EncoderError, match=r"can't load test_efficientnet\.r160_in1k from .*cut"):
+    with pytest.raises(EncoderError, match=r"cut/model\.safetensors can't be read .*download the folder again"):
         build(find_network(NAME, weights=folder), 2, use_mask=True, dropout=0.0)
     lacking = load_file(weights / "model.safetensors")
     del lacking["blocks.0.0.conv.weight"]

@@ -83,7 +83,13 @@ def test_a_folder_without_its_parts(vit, missing):
 def test_truncated_weights(vit):
     path = vit / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(EncoderError, match=r"timm [\d.]+ can't load timm:mine"):
+    with pytest.raises(EncoderError, match=r"vit/model\.safetensors can't be read .*download the folder again"):
+        load(vit)
+
+
+def test_weights_that_timm_would_resample(vit):
+    change(vit, model_args={"img_size": 64})
+    with pytest.raises(EncoderError, match=r"1 tensors are of another shape, the first pos_embed"):
         load(vit)
 
 
