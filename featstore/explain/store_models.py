@@ -111,17 +111,23 @@ class StoreExplainer:
         seen = self.look(picture)
         found = blob_contributions(self.model, seen.embeddings, self.store.fingerprint)
         position = int(found.probabilities.argmax()) if label is None else position_of(label, self.classes, self.name)
+        shares = shares_of(seen.blobs, found, position)
         why_not = {view: self.why_no_map(view) for view in views}
+        maps: dict[View, NDArray[np.float32]] = {}
+        for view in [view for view in views if not why_not[view]]:
+            try:
+                maps[view] = self._maps(view, seen, position, shares)
+            except EncoderError as error:  # what a model does not tell shows only as it runs
+                why_not[view] = f"no {_METHODS[view]}: {error.found}"
         plain = Explanation(
             system=self.name,
             label=self.classes[position],
             probability=float(found.probabilities[position]),
             probabilities=dict(zip(self.classes, found.probabilities.tolist(), strict=True)),
-            blobs=shares_of(seen.blobs, found, position),
+            blobs=shares,
             notes=(*self._notes(picture, seen), *dict.fromkeys(text for text in why_not.values() if text)),
         )
-        drawn = [self._with_heatmap(plain, view, seen, position) for view in views if not why_not[view]]
-        return drawn or [plain]
+        return [self._with_heatmap(plain, view, seen, maps[view]) for view in maps] or [plain]
 
     def look(self, picture: Picture) -> Seen:
         """Find the blobs of an image, cut them and embed them, as the extraction did it.
@@ -148,9 +154,11 @@ class StoreExplainer:
                 f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
             )
         try:
-            layout_of(self.encoder.running)
+            layout = layout_of(self.encoder.running)
         except EncoderError as error:
             return f"no map within blobs: {error.found}; blobs have contributions"
+        if view == "rollout" and layout.no_rollout:
+            return f"no {_METHODS[view]}: {layout.no_rollout}"
         if view == "grad-cam" and not any(mlp_heads(self.model)):
             return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
         return ""
@@ -160,8 +168,7 @@ class StoreExplainer:
         said = self.model.predict_proba(bags_of(images, self.store.fingerprint))
         return np.asarray(said, dtype=np.float64)
 
-    def _with_heatmap(self, plain: Explanation, view: View, seen: Seen, position: int) -> Explanation:
-        maps = self._maps(view, seen, position, plain.blobs)
+    def _with_heatmap(self, plain: Explanation, view: View, seen: Seen, maps: NDArray[np.float32]) -> Explanation:
         boxes, tissue = [blob.box for blob in seen.blobs.blobs], seen.blobs.tissue
         whole = lay_over(maps, boxes, self.recipe.crops.margin, tissue.shape)
         heat = np.where(tissue, whole, np.float32(0))

@@ -13,8 +13,11 @@ from featstore.explain.token_layout import Place, TokenLayout
 
 __all__ = ["timm_layout"]
 
-_CLASS_SHARES = {"token": 1.0, "": 0.5}
+_STARTS = {"token": (1.0,), "distilled": (0.5, 0.5), "": (0.5,), "avg": ()}
 """By how the network pools. One that pools nothing is embedded as CLS token and mean: see `embedding_of`."""
+
+_PLAIN = ("Attention", "AttentionRope", "EvaAttention")
+"""Classes whose output is one softmax of each head times the values; by name, since timm moves them about."""
 
 
 def timm_layout(running: RunningModel) -> TokenLayout:
@@ -44,11 +47,30 @@ def timm_layout(running: RunningModel) -> TokenLayout:
             f"the attention of {running.name} ({type(model).__name__}, {rows} x {columns} patches) can't be told",
             expected="as many rows of patches as columns, and blocks that have attn, as timm's usual ones",
         )
-    share = _CLASS_SHARES.get(model.global_pool, 0.0)
+    start = _STARTS.get(_pool_of(model), ())
     places = [Place(each) for each in entered]
-    if share < 1:
+    if sum(start) < 1:
         places.append(Place(model.norm, leaving=True))
-    return TokenLayout(rows, tuple(places), share, partial(_attentions, model, entered))
+    return TokenLayout(
+        rows, tuple(places), start, partial(_attentions, model, entered), _no_rollout(running.name, model, entered)
+    )
+
+
+def _pool_of(model: Any) -> str:
+    from timm.models.deit import VisionTransformerDistilled
+
+    if isinstance(model, VisionTransformerDistilled):
+        return "distilled"  # the mean of its first two tokens, whatever global_pool says
+    with_prefix = model.global_pool == "avg" and getattr(model, "pool_include_prefix", False)
+    return "avg of prefix tokens as well" if with_prefix else str(model.global_pool)
+
+
+def _no_rollout(name: str, model: Any, entered: Sequence[Any]) -> str:
+    """Tell why attention can't be followed: pools may attend on their own, or pick a token, another for each number."""
+    if (pool := _pool_of(model)) not in _STARTS:
+        return f"{name} pools its tokens in a way that attention is not followed through ({pool})"
+    other = {type(each).__name__ for each in entered} - set(_PLAIN)
+    return f"{name} attends in another way than by one softmax a head ({', '.join(sorted(other))})" if other else ""
 
 
 def _attentions(model: Any, entered: Sequence[Any], pixels: Any) -> list[Any]:

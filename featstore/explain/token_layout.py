@@ -36,14 +36,18 @@ class TokenLayout:
     places : tuple of Place
         Where the patches' tokens are read on their way to the embedding, in order: by the attention of each block, and
         at the end, where the embedding is the mean of them.
-    class_share : float
-        How much of the embedding is the CLS token, the first of all: 1, or 0 where it is made of the patches' alone.
+    start : tuple of float
+        How much of the embedding each of the first tokens is, CLS before all; the patches' are what is left to 1, all
+        alike.
     attentions : callable
-        Takes the model's input (n, 3, size, size); gives the attention of each block that tells it, in order, each
-        (n, tokens, tokens): the mean over heads.
+        Takes the model's input (n, 3, size, size); gives the attention of each block in order, each (n, tokens,
+        tokens), the mean over heads; None or nothing for a block that does not tell it.
+    no_rollout : str
+        Why attention can't be followed from the embedding to the patches; empty where it can.
     """
 
     side: int
     places: tuple[Place, ...]
-    class_share: float
+    start: tuple[float, ...]
     attentions: Callable[[Any], Sequence[Any]]
+    no_rollout: str = ""

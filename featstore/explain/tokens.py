@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -100,8 +100,9 @@ def attention_rollout(running: RunningModel, prepared: NDArray[np.uint8]) -> NDA
     """Follow attention from the embedding back to the patches (Abnar and Zuidema, 2020, arXiv:2005.00928).
 
     Heads are averaged, half of each block is its residual connection, and blocks are multiplied. It tells what the
-    encoder looked at, for whatever class. It starts where the embedding is taken: at the CLS token; where it is pooled
-    from the patches, at all of their tokens alike; where it is the CLS token and their mean, at either by half.
+    encoder looked at, for whatever class. It starts where the embedding is taken: at the CLS token; where it is the
+    mean of CLS and distillation token, at either by half; where it is the mean of the patches' tokens, at all of them
+    alike; where it is the CLS token and their mean, at either by half. Other embeddings are refused.
 
     Parameters
     ----------
@@ -116,24 +117,37 @@ def attention_rollout(running: RunningModel, prepared: NDArray[np.uint8]) -> NDA
     Raises
     ------
     EncoderError
-        If the encoder has no tokens that can be read, or does not tell its attention.
+        If the encoder has no tokens that can be read, pools or attends in a way that is not followed, or does not
+        tell the attention of each block.
     """
     torch = require_extra("torch", "explain", "heatmaps need")
     layout = layout_of(running)
+    if layout.no_rollout:
+        raise EncoderError(layout.no_rollout)
     patches = layout.side * layout.side
     maps = []
     for crop in prepared:  # one at a time: a large model's attention to ten crops is half a gigabyte
         with torch.inference_mode():
-            attentions = layout.attentions(running.normalise(torch.from_numpy(np.ascontiguousarray(crop[None]))))
-            if not attentions:
-                raise EncoderError(f"{running.name} ({type(running.model).__name__}) does not tell its attention")
+            pixels = running.normalise(torch.from_numpy(np.ascontiguousarray(crop[None])))
+            attentions = _attentions_of_all_blocks(running, layout, pixels)
             shares = torch.zeros_like(attentions[0][0, 0])
-            shares[-patches:] = (1 - layout.class_share) / patches
-            shares[0] += layout.class_share
+            shares[-patches:] = (1 - sum(layout.start)) / patches
+            shares[: len(layout.start)] = shares.new_tensor(layout.start)
             for attention in reversed(attentions):
                 shares = (shares @ attention[0] + shares) / 2
         maps.append(shares[-patches:].reshape(layout.side, layout.side).cpu().numpy())
     return np.stack(maps).astype(np.float32)
+
+
+def _attentions_of_all_blocks(running: RunningModel, layout: TokenLayout, pixels: Any) -> Sequence[Any]:
+    """Refuse a model that leaves a block out: the product of the others would be a map of another network."""
+    given = layout.attentions(pixels)
+    told = [attention for attention in given if attention is not None]
+    blocks = sum(not place.leaving for place in layout.places)
+    if not len(told) == len(given) == blocks:
+        what = f"the attention of {len(told)} of its {blocks} blocks"
+        raise EncoderError(f"{running.name} ({type(running.model).__name__}) tells {what}")
+    return told
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def transformers_layout(running: RunningModel) -> TokenLayout:
         If the model is built otherwise than vision transformers of Hugging Face are.
     """
     places = tuple(Place(_attention_of(running, block)) for block in blocks_of(running))
-    return TokenLayout(_side(running), places, 1.0, partial(_attentions, running.model))
+    return TokenLayout(_side(running), places, (1.0,), partial(_attentions, running.model))
 
 
 def blocks_of(running: RunningModel) -> list[Any]:
@@ -72,7 +72,7 @@ def _attention_of(running: RunningModel, block: Any) -> Any:
 def _attentions(model: Any, pixels: Any) -> list[Any]:
     with _eager(model):
         told = run_model(model, pixels, attentions=True) or ()
-    return [attention.float().mean(dim=1) for attention in told if attention is not None]
+    return [None if attention is None else attention.float().mean(dim=1) for attention in told]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ TRANSFORMERS = {
 }
 TIMM = {
     "timm-cls": ("vit_tiny_patch16_224", {"init_values": 1.0}),
+    "timm-distilled": ("deit_tiny_distilled_patch16_224", {}),
     "timm-registers": ("vit_tiny_patch16_224", {"reg_tokens": 3, "dynamic_img_size": True}),
     "timm-cls-and-mean": ("vit_tiny_patch16_224", {"reg_tokens": 2, "global_pool": ""}),
     "timm-mean": ("vit_tiny_patch16_224", {"class_token": False, "global_pool": "avg"}),
@@ -24,34 +25,38 @@ TIMM = {
     "timm-dinov3": ("vit_small_patch16_dinov3", {"global_pool": "token"}),
 }
 KINDS = [*TRANSFORMERS, *TIMM]
+ROLLED = [kind for kind in KINDS if kind != "timm-pooling-attention"]
+"""Those in which attention is followed from the embedding to the patches."""
+
 MEANS = ("timm-cls-and-mean", "timm-mean", "timm-eva02")
 """Those whose embedding is the mean of the patches' tokens, or has it in it."""
 
 
-def saved(kind: str, folder: Path, patch_px: int = PATCH_PX) -> Path:
+def saved(kind: str, folder: Path, patch_px: int = PATCH_PX, heads: int = 2) -> Path:
     """Save a model of three blocks and random weights, of a kind that the registry loads."""
     import torch
 
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return _save_timm(kind, folder, patch_px) if kind in TIMM else _save_transformers(kind, folder, patch_px)
+        save = _save_timm if kind in TIMM else _save_transformers
+        return save(kind, folder, patch_px, heads)
 
 
-def _save_transformers(kind: str, folder: Path, patch_px: int) -> Path:
+def _save_transformers(kind: str, folder: Path, patch_px: int, heads: int) -> Path:
     import transformers
 
-    sizes = {"hidden_size": DIM, "num_hidden_layers": 3, "num_attention_heads": 2}
+    sizes = {"hidden_size": DIM, "num_hidden_layers": 3, "num_attention_heads": heads}
     config, model, more = TRANSFORMERS[kind]
     settings = getattr(transformers, config)(**sizes, image_size=SIDE_PX, patch_size=patch_px, **more)
     getattr(transformers, model)(settings).save_pretrained(folder)
     return folder
 
 
-def _save_timm(kind: str, folder: Path, patch_px: int) -> Path:
+def _save_timm(kind: str, folder: Path, patch_px: int, heads: int) -> Path:
     import timm
 
     architecture, more = TIMM[kind]
-    sizes = {"embed_dim": DIM, "depth": 3, "num_heads": 2, "img_size": SIDE_PX, "patch_size": patch_px}
+    sizes = {"embed_dim": DIM, "depth": 3, "num_heads": heads, "img_size": SIDE_PX, "patch_size": patch_px}
     colours = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
     model = timm.create_model(architecture, num_classes=0, pretrained_cfg_overlay=colours, **sizes, **more)
     timm.models.save_for_hf(model, str(folder), safe_serialization=True)
@@ -85,6 +90,7 @@ _CONSTANT = (
     "projection.bias",
     "patch_embed.proj.bias",
     "cls_token",
+    "dist_token",
     "distillation_token",
     "reg_token",
     "register_tokens",

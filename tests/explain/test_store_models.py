@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from featstore.encoders import load_encoder
 from featstore.errors import FingerprintMismatchError, ImageError, ModelError, RecipeMismatchError, SettingError
-from featstore.explain import Picture, StoreExplainer, open_picture
+from featstore.explain import Picture, StoreExplainer, open_picture, store_models, transformers_tokens
 from featstore.store import open_store
 from featstore.toolkit import m5, predictions
 
@@ -92,6 +92,27 @@ def test_a_model_without_mlp_heads_has_rollout_alone(vit, picture) -> None:
     (said,) = StoreExplainer(model, vit.store, vit.encoder).explain(picture, views=("grad-cam", "rollout"))
     assert said.method == "attention rollout"
     assert any("no MLP head" in text for text in said.notes)
+
+
+def test_a_model_that_does_not_tell_its_attention_has_grad_cam_alone(vit, picture, monkeypatch) -> None:
+    monkeypatch.setattr(transformers_tokens, "run_model", lambda *_, **__: None)
+    (said,) = vit.explainer().explain(picture, views=("grad-cam", "rollout"))
+    assert said.method == "Grad-CAM at the tokens"
+    assert said.heatmap.any()
+    (why,) = [text for text in said.notes if "no attention rollout" in text]
+    assert "tells the attention of 0 of its" in why
+    (said,) = vit.explainer().explain(picture, views=("rollout",))
+    assert said.heatmap is None
+    assert len(said.blobs) == 3
+    assert why in said.notes
+
+
+def test_an_encoder_whose_attention_is_not_followed_has_grad_cam_alone(vit, picture, monkeypatch) -> None:
+    layout = replace(store_models.layout_of(vit.encoder.running), no_rollout="tiny pools otherwise")
+    monkeypatch.setattr(store_models, "layout_of", lambda _: layout)
+    (said,) = vit.explainer().explain(picture, views=("grad-cam", "rollout"))
+    assert said.method == "Grad-CAM at the tokens"
+    assert "no attention rollout: tiny pools otherwise" in said.notes
 
 
 def test_a_training_image_is_called_one(vit, made) -> None:

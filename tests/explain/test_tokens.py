@@ -6,14 +6,28 @@ import numpy as np
 import pytest
 
 from featstore.errors import EncoderError
+from featstore.explain import transformers_tokens
 from featstore.explain.tokens import _through, attention_rollout, layout_of, token_grad_cam
 from featstore.explain.transformers_tokens import blocks_of
-from tests.explain.small_models import KINDS, SIDE_PX, loaded, saved
+from tests.explain.small_models import KINDS, ROLLED, SIDE_PX, loaded, saved
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def encoder(request, tmp_path_factory):
     return loaded(request.param, saved(request.param, tmp_path_factory.mktemp(request.param), patch_px=14))
+
+
+@pytest.fixture(scope="module", params=ROLLED)
+def sharp(request, tmp_path_factory):
+    """One head a block, and weights that are large enough for attention to differ from token to token."""
+    import torch
+
+    encoder = loaded(request.param, saved(request.param, tmp_path_factory.mktemp("sharp"), patch_px=14, heads=1))
+    with torch.no_grad():
+        for value in encoder.running.model.parameters():
+            if value.ndim > 1:
+                value.mul_(10)
+    return encoder
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +45,13 @@ def gradient(encoder, rng):
     return rng.standard_normal((5, encoder.settings.dim))
 
 
+def maps_of(running, crops, gradient) -> list[np.ndarray]:
+    rolled = [] if layout_of(running).no_rollout else [attention_rollout(running, crops)]
+    return [token_grad_cam(running, crops, gradient), *rolled]
+
+
 def test_maps_have_the_tokens_side_and_are_not_negative(encoder, crops, gradient) -> None:
-    for maps in (token_grad_cam(encoder.running, crops, gradient), attention_rollout(encoder.running, crops)):
+    for maps in maps_of(encoder.running, crops, gradient):
         assert maps.shape == (5, 4, 4)
         assert maps.dtype == np.float32
         assert maps.min() >= 0
@@ -42,8 +61,7 @@ def test_maps_have_the_tokens_side_and_are_not_negative(encoder, crops, gradient
 def test_the_model_is_left_as_it_was(encoder, crops, gradient) -> None:
     model = encoder.running.model
     before, found = encoder.encode(crops), state_of(model)
-    token_grad_cam(encoder.running, crops, gradient)
-    attention_rollout(encoder.running, crops)
+    maps_of(encoder.running, crops, gradient)
     np.testing.assert_array_equal(encoder.encode(crops), before)
     assert state_of(model) == found
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -88,40 +106,93 @@ def test_heat_is_activation_times_gradient(encoder, crops, gradient) -> None:
     assert (whole - less) / 1e-3 == pytest.approx(signed[0] - signed[1], rel=0.1, abs=2e-3)
 
 
-def test_attention_is_told_as_it_is_used(encoder, crops) -> None:
-    """In every block, of every token, as shares; and what the encoder says meanwhile is what it says otherwise."""
+def final_tokens(model, run, put=None):
+    """The tokens that the last norm gives while something runs; others can be put in their place."""
+    given = []
+
+    def hook(_module, _entered, tokens):
+        given.append(tokens if put is None else put(tokens))
+        return given[0]
+
+    norm = model.norm if hasattr(model, "norm") else model.layernorm
+    handle = norm.register_forward_hook(hook)
+    try:
+        run()
+    finally:
+        handle.remove()
+    (tokens,) = given
+    return tokens
+
+
+def test_attention_is_told_as_it_is_used(sharp, crops) -> None:
+    """In every block, of every token, as shares; and what the encoder says meanwhile is what it says otherwise.
+
+    A token on its own attends to itself alone: what a block's attention makes of each is its value, projected. What it
+    makes of all is the told shares of these, where there is one head.
+    """
     import torch
 
-    layout, pixels = layout_of(encoder.running), encoder.running.normalise(torch.from_numpy(crops))
+    running, pixels = sharp.running, torch.from_numpy(crops)
+    entered = []
+
+    def hook(attention, given, named, made):
+        tokens, made = given[0] if given else named["hidden_states"], made[0] if isinstance(made, tuple) else made
+        entered.append((attention, tokens, made))
+
+    layout = layout_of(running)
+    hooks = [place.module.register_forward_hook(hook, with_kwargs=True) for place in layout.places[:3]]
+    otherwise = final_tokens(running.model, lambda: running.embed(pixels))
+    for each in hooks:
+        each.remove()
     with torch.inference_mode():
-        attentions = layout.attentions(pixels)
-    assert len(attentions) == 3
-    tokens = attentions[0].shape[-1]
-    assert tokens >= layout.side**2 + (layout.class_share > 0)
-    for each in attentions:
-        assert each.shape == (5, tokens, tokens)
-        torch.testing.assert_close(each.sum(dim=-1), torch.ones(5, tokens))
+        told = []
+        meanwhile = final_tokens(running.model, lambda: told.extend(layout.attentions(running.normalise(pixels))))
+        torch.testing.assert_close(meanwhile, otherwise)
+        for shares, (attention, tokens, made) in zip(told, entered, strict=True):
+            assert shares.std(dim=-1).mean() > 0.3 / tokens.shape[1]
+            torch.testing.assert_close(shares.sum(dim=-1), torch.ones(tokens.shape[:2]))
+            alone = attention(tokens.flatten(0, 1)[:, None])
+            values = (alone[0] if isinstance(alone, tuple) else alone).view(tokens.shape)
+            torch.testing.assert_close(shares @ values, made, rtol=1e-4, atol=1e-4)
 
 
-def test_rollout_is_the_product_of_all_blocks(encoder, crops) -> None:
+def shares_of_the_embedding(running, crop) -> np.ndarray:
+    """How much of the embedding each of the final tokens is, by what changes when it does."""
+    import torch
+
+    def put(tokens):
+        return tokens.detach().requires_grad_()
+
+    def run():
+        embedding = running.library.embed(running.model, running.normalise(torch.from_numpy(crop[None])))
+        signs = torch.ones_like(embedding)
+        signs[:, ::2] = -1  # a norm after the mean takes what is the same in all numbers away
+        embedding.backward(signs)
+
+    tokens = final_tokens(running.model, run, put)
+    running.model.zero_grad()
+    found = tokens.grad[0].abs().sum(dim=-1).double().numpy()
+    return found / found.sum()
+
+
+def test_rollout_is_the_product_of_all_blocks_from_where_the_embedding_is_taken(sharp, crops) -> None:
     """As its authors write it, with whole matrices."""
     import torch
 
-    running, layout = encoder.running, layout_of(encoder.running)
+    running, layout = sharp.running, layout_of(sharp.running)
     with torch.inference_mode():
         told = [each[0].numpy() for each in layout.attentions(running.normalise(torch.from_numpy(crops[:1])))]
     one = np.eye(len(told[0]))
     rolled = np.linalg.multi_dot([(each + one) / 2 for each in reversed(told)])[:, -(layout.side**2) :]
-    patches = rolled[-(layout.side**2) :].mean(axis=0)
-    expected = layout.class_share * rolled[0] + (1 - layout.class_share) * patches
+    expected = shares_of_the_embedding(running, crops[0]) @ rolled
     np.testing.assert_allclose(attention_rollout(running, crops[:1])[0].ravel(), expected, rtol=1e-4)
 
 
-def test_rollout_of_even_attention_is_even(encoder, crops) -> None:
+def test_rollout_of_even_attention_is_even(sharp, crops) -> None:
     """Attention that is the same everywhere leaves every patch the same share."""
     import torch
 
-    running = encoder.running
+    running = sharp.running
     kept = {name: value.clone() for name, value in running.model.state_dict().items()}
     try:
         with torch.no_grad():
@@ -132,6 +203,17 @@ def test_rollout_of_even_attention_is_even(encoder, crops) -> None:
     finally:
         running.model.load_state_dict(kept)
     np.testing.assert_allclose(maps, maps.mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("left_out", [(0, 1, 2), (1,)])
+def test_a_model_that_leaves_blocks_out_has_no_rollout(dinov2, crops, monkeypatch, left_out) -> None:
+    def telling(*given, **how):
+        return [None if n in left_out else each for n, each in enumerate(run_model(*given, **how))]
+
+    run_model = transformers_tokens.run_model
+    monkeypatch.setattr(transformers_tokens, "run_model", telling)
+    with pytest.raises(EncoderError, match=f"tells the attention of {3 - len(left_out)} of its 3 blocks"):
+        attention_rollout(dinov2.running, crops)
 
 
 def test_a_model_that_is_built_otherwise_is_named(dinov2, monkeypatch) -> None:
@@ -165,3 +247,26 @@ def test_a_network_of_timm_s_without_such_tokens_is_named(said, tmp_path) -> Non
     timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
     with pytest.raises(EncoderError, match=said):
         layout_of(loaded("timm", tmp_path).running)
+
+
+UNFOLLOWED = {
+    "map": {"global_pool": "map"},
+    "prr": {"global_pool": "prr"},
+    "max": {"global_pool": "max"},
+    "avgmax": {"global_pool": "avgmax"},
+    "avg of prefix tokens as well": {"global_pool": "avg", "pool_include_prefix": True},
+    "DiffAttention": {"attn_layer": "diff"},
+}
+
+
+@pytest.mark.parametrize("said", UNFOLLOWED)
+def test_what_attention_is_not_followed_through_has_grad_cam_alone(said, tmp_path, crops, rng) -> None:
+    import timm
+
+    sizes = SMALL | {"img_size": SIDE_PX, "patch_size": 14}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **sizes, **UNFOLLOWED[said])
+    timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
+    running = loaded("timm", tmp_path).running
+    with pytest.raises(EncoderError, match=rf"timm:tiny .*\({said}\)"):
+        attention_rollout(running, crops)
+    assert token_grad_cam(running, crops, rng.standard_normal((5, running.dim))).max() > 0
