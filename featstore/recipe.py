@@ -62,13 +62,13 @@ class CropSettings:
         The bounding box grows by this share of its width and height on every side.
     fill : tuple of 3 floats
         Colour of everything outside the tissue, RGB from 0 to 1.
+    version : int
+        Rises when the same settings would give other pixels.
     masks : {"checked", "given"}
         Whether a mask is measured, and cleaned or replaced where it is poor, or taken as it is.
     artefacts : {"exclude", "subtract", "keep"}
         Whether a contaminated training image is left out; or what was pasted or drawn on is taken off the tissue of any
         image, where enough remains; or neither.
-    version : int
-        Rises when the same settings would give other pixels.
     scales : tuple of int
         Crops of each blob: 1, the blob itself, and by how much wider squares around it are, rising.
     tile_px : int
@@ -83,9 +83,9 @@ class CropSettings:
     min_area_px: int = 100
     margin: float = 0.1
     fill: Colour = (0.5, 0.5, 0.5)
-    masks: str = "checked"
-    artefacts: str = "exclude"
     version: int = 2
+    masks: str = later("checked")
+    artefacts: str = later("exclude")
     scales: tuple[int, ...] = later((OBJECT,))
     tile_px: int = later(0)
     tile_tissue: float = later(0.25)

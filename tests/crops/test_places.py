@@ -26,7 +26,7 @@ def numbered(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def found(mask: np.ndarray, **given) -> tuple[np.ndarray, Blobs, CropSettings]:
-    crops = CropSettings(min_area_px=1, **given)
+    crops = CropSettings(min_area_px=1, masks="given", **given)
     image = numbered(mask.shape)
     return image, find_blobs(image, mask.astype(np.uint8), crops), crops
 
@@ -121,7 +121,7 @@ def test_half_the_micrometres_a_pixel_make_tiles_of_twice_as_many_pixels() -> No
         assert {tile.square[0] for tile in tiles} == {round(32 * 0.5 / mpp)}
         assert {cut_place(image, blobs, tile, crops).shape for tile in tiles} == {(32, 32, 3)}
     assert [len(windows[mpp]) for mpp in (0.25, 0.5, 1.0)] == [16, 64, 256]
-    assert windows[0.5] == [tile.window for tile in find_places(blobs, CropSettings(tile_px=32))[1:]]
+    assert windows[0.5] == [tile.window for tile in find_places(blobs, CropSettings(tile_px=32, masks="given"))[1:]]
 
 
 def test_tiles_of_a_resolution_need_that_of_the_image() -> None:
