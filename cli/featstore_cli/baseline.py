@@ -130,9 +130,15 @@ def baseline(
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a training that is through, and their folder if nothing else is in it."""
-    for path in folder.glob("*-fold-*.safetensors"):
-        path.unlink()
+    """Remove the checkpoints of a training that is through, and their folder if nothing else is in it.
+
+    So goes what was left half-written where the training was killed on the way.
+    """
+    from featstore.store.disk.files import TEMPORARY
+
+    for pattern in ("*-fold-*.safetensors", f"{TEMPORARY}*"):
+        for path in folder.glob(pattern):
+            path.unlink()
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 

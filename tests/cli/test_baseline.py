@@ -205,7 +205,8 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
 
 def test_checkpoints_of_others_are_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("")
-    (tmp_path / "n-1-fold-1.safetensors").write_text("")
+    for name in ("n-1-fold-1.safetensors", ".tmp-0123456789abcdef"):  # the second of one that was killed as it wrote
+        (tmp_path / name).write_text("")
     baseline.remove_checkpoints(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     baseline.remove_checkpoints(tmp_path / "nowhere")
