@@ -42,6 +42,9 @@ class Known(Protocol):
     def note(self) -> str: ...  # noqa: D102
 
     @property
+    def look(self) -> str: ...  # noqa: D102
+
+    @property
     def mpp(self) -> str: ...  # noqa: D102
 
 
