@@ -6,7 +6,7 @@ TEST_PROCESSES ?= 2
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: demo test lint faults bench gpu-check clean help
+.PHONY: demo test lint docs faults bench gpu-check clean help
 
 help: ## list these verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -34,6 +34,9 @@ lint: $(STAMP) ## style, types, and which room may import which
 	$(BIN)/mypy
 	PYTHONPATH=.:cli $(BIN)/lint-imports
 
+docs: $(STAMP) ## these pages and the reference as HTML: build/docs/index.html; a warning or a broken link is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
 faults: $(STAMP) ## faults at length: a store's 200 kills, 8 writers of 50 commits, 500 flipped bytes; 10 kills of a training (minutes)
 	FAULTS=long $(BIN)/python -m pytest tests/store/faults
 	FAULTS=long $(BIN)/python -m pytest tests/cli/test_baseline.py -k killed
@@ -45,4 +48,4 @@ gpu-check: $(STAMP) ## parity and speed on this machine's GPU, or on its CPU: ta
 	$(BIN)/python -m tests.benchmarks.gpu_check
 
 clean: ## remove the environment and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist docs/reference

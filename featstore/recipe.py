@@ -6,28 +6,46 @@ two runs with one fingerprint may share a store, two with different ones never d
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Self, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
-from featstore.errors import SettingError
+from featstore.canonical import canonical_json, differences, fingerprint, later, plain_of, read_as, require
 
 __all__ = [
     "AugmentationSettings",
     "CropSettings",
     "EncoderSettings",
+    "OBJECT",
     "Recipe",
+    "STAIN_REFERENCES",
+    "StainSettings",
+    "TILE",
     "canonical_json",
     "differences",
     "fingerprint",
+    "later",
 ]
 
 Colour = tuple[float, float, float]
 Range = tuple[float, float]
 
+OBJECT, TILE = 1, 0
+"""Scales with a meaning of their own: the object itself, and a tile of it."""
+
 _SIGNED = frozenset({"stain_alpha", "stain_beta"})
+
+MOST_SCALE = 16
+LEAST_TILE_PX, MOST_TILE_PX = 16, 4096
+
+
+STAIN_REFERENCES: dict[str, tuple[float, ...]] = {
+    "macenko": (0.5626, 0.7201, 0.4062, 0.2159, 0.8012, 0.5581, 1.9705, 1.0308),
+    "reinhard": (51.6, 43.3, -9.7, 11.4, 8.1, 4.5),
+}
+"""Macenko's is that of the method's first implementation, which others took over; Reinhard's the median of twelve
+fields of two slides, one of them of the TCGA."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +64,91 @@ class CropSettings:
         Colour of everything outside the tissue, RGB from 0 to 1.
     version : int
         Rises when the same settings would give other pixels.
+    masks : {"checked", "given"}
+        Whether a mask is measured, and cleaned or replaced where it is poor, or taken as it is.
+    artefacts : {"exclude", "subtract", "keep"}
+        Whether a contaminated training image is left out; or what was pasted or drawn on is taken off the tissue of any
+        image, where enough remains; or neither.
+    scales : tuple of int
+        Crops of each blob: 1, the blob itself, and by how much wider squares around it are, rising.
+    tile_px : int
+        Side of the tiles that blobs are cut into besides, as they reach the encoder; 0 for none.
+    tile_tissue : float
+        Tiles are kept of which at least this share is tissue of their blob.
+    mpp : float
+        Micrometres a pixel of the tiles; 0 for the image's own pixels.
     """
 
     max_blobs: int = 10
     min_area_px: int = 100
     margin: float = 0.1
     fill: Colour = (0.5, 0.5, 0.5)
+    version: int = 2
+    masks: str = later("checked")
+    artefacts: str = later("exclude")
+    scales: tuple[int, ...] = later((OBJECT,))
+    tile_px: int = later(0)
+    tile_tissue: float = later(0.25)
+    mpp: float = later(0.0)
+
+    def __post_init__(self) -> None:
+        require(self.max_blobs >= 1, f"max_blobs is {self.max_blobs}", "1 or more")
+        require(self.min_area_px >= 1, f"min_area_px is {self.min_area_px}", "1 pixel or more")
+        require(0 <= self.margin <= 10, f"margin is {self.margin}", "a share from 0 to 10")
+        ok = len(self.fill) == 3 and all(0 <= value <= 1 for value in self.fill)
+        require(ok, f"fill is {self.fill}", "three numbers from 0 to 1 (red, green, blue)")
+        known = ("exclude", "subtract", "keep")
+        require(self.artefacts in known, f"artefacts is {self.artefacts!r}", "exclude, subtract or keep")
+        require(self.masks in ("checked", "given"), f"masks is {self.masks!r}", "checked or given")
+        self._require_scales()
+
+    def _require_scales(self) -> None:
+        scales = self.scales
+        ok = scales[:1] == (OBJECT,) and scales == tuple(sorted(set(scales))) and scales[-1] <= MOST_SCALE
+        require(ok, f"scales are {scales}", f"1 and then larger whole numbers up to {MOST_SCALE}, such as 1, 2, 4")
+        known = self.tile_px == 0 or LEAST_TILE_PX <= self.tile_px <= MOST_TILE_PX
+        require(known, f"tile_px is {self.tile_px}", f"{LEAST_TILE_PX} to {MOST_TILE_PX} pixels, or 0 for no tiles")
+        require(0 <= self.tile_tissue <= 1, f"tile_tissue is {self.tile_tissue}", "a share from 0 to 1")
+        require(0 <= self.mpp < 1000, f"mpp is {self.mpp}", "micrometres a pixel, above 0, or 0 for the image's own")
+        of_tiles = (self.tile_tissue, self.mpp) == (CropSettings.tile_tissue, CropSettings.mpp)
+        require(self.tile_px > 0 or of_tiles, "tile_tissue or mpp without tiles", "a tile_px as well")
+
+    @property
+    def of_one_scale(self) -> bool:
+        """Whether each blob has one crop, the object itself."""
+        return self.scales == (OBJECT,) and not self.tile_px
+
+
+@dataclass(frozen=True)
+class StainSettings:
+    """To which colours an image is brought before it is cropped.
+
+    Attributes
+    ----------
+    method : {"none", "macenko", "reinhard"}
+    reference : tuple of float
+        What images are brought to. For Macenko the optical densities (red, green, blue) of haematoxylin and of eosin,
+        and the 99th percentile of the concentration of each; for Reinhard the means of L, a and b of stained pixels,
+        and their standard deviations. Usually one of `STAIN_REFERENCES`.
+    version : int
+        Rises when the same settings would give other pixels.
+    """
+
+    method: str = "none"
+    reference: tuple[float, ...] = ()
     version: int = 1
 
     def __post_init__(self) -> None:
-        _require(self.max_blobs >= 1, f"max_blobs is {self.max_blobs}", "1 or more")
-        _require(self.min_area_px >= 1, f"min_area_px is {self.min_area_px}", "1 pixel or more")
-        _require(0 <= self.margin <= 10, f"margin is {self.margin}", "a share from 0 to 10")
-        ok = len(self.fill) == 3 and all(0 <= value <= 1 for value in self.fill)
-        _require(ok, f"fill is {self.fill}", "three numbers from 0 to 1 (red, green, blue)")
+        known = {"none": (), **STAIN_REFERENCES}
+        require(self.method in known, f"stain method is {self.method!r}", f"one of {', '.join(known)}")
+        wanted = len(known[self.method])
+        ok = len(self.reference) == wanted and all(abs(value) < 1000 for value in self.reference)
+        require(ok, f"the reference of {self.method} is {self.reference}", f"{wanted} numbers")
+
+    @classmethod
+    def to(cls, method: str) -> Self:
+        """Return a method with the reference that it comes with."""
+        return cls(method, STAIN_REFERENCES.get(method, ()))
 
 
 @dataclass(frozen=True)
@@ -115,14 +204,14 @@ class AugmentationSettings:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if name.endswith("_probability"):
-                _require(0 <= value <= 1, f"{name} is {value}", "a probability from 0 to 1")
+                require(0 <= value <= 1, f"{name} is {value}", "a probability from 0 to 1")
             elif isinstance(value, tuple):
-                _require(value[0] <= value[1], f"{name} is {value}", "a range, the smaller number first")
+                require(value[0] <= value[1], f"{name} is {value}", "a range, the smaller number first")
             if name not in _SIGNED:
                 low = value[0] if isinstance(value, tuple) else value
-                _require(low >= 0, f"{name} is {value}", "nothing below 0")
-        _require(self.erase_aspect[0] > 0, f"erase_aspect is {self.erase_aspect}", "a range above 0")
-        _require(self.erase_area[1] <= 1, f"erase_area is {self.erase_area}", "shares of at most 1")
+                require(low >= 0, f"{name} is {value}", "nothing below 0")
+        require(self.erase_aspect[0] > 0, f"erase_aspect is {self.erase_aspect}", "a range above 0")
+        require(self.erase_area[1] <= 1, f"erase_area is {self.erase_area}", "shares of at most 1")
 
 
 @dataclass(frozen=True)
@@ -160,6 +249,9 @@ class EncoderSettings:
     version: int = 1
 
 
+_AS_IT_IS = StainSettings()
+
+
 @dataclass(frozen=True)
 class Recipe:
     """All that decides the value of an embedding, given the image and its mask."""
@@ -168,10 +260,11 @@ class Recipe:
     crops: CropSettings = field(default_factory=CropSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     seed: int = 0
+    stain: StainSettings = later(_AS_IT_IS)  # noqa: RUF009 - it is frozen
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON types."""
-        plain: dict[str, Any] = json.loads(canonical_json(asdict(self)))
+        plain: dict[str, Any] = json.loads(canonical_json(plain_of(self)))
         return plain
 
     @classmethod
@@ -183,94 +276,14 @@ class Recipe:
         SettingError
             If it is not the recipe of an extraction, or the crops or repeats of another version than this one makes.
         """
-        recipe: Self = _read(cls, plain, "recipe")
-        for name, ours in (("crops", CropSettings), ("augmentation", AugmentationSettings)):
+        recipe: Self = read_as(cls, plain, "recipe")
+        for name in ("crops", "augmentation", "stain"):
+            ours = type(getattr(recipe, name))
             made_by = getattr(recipe, name).version
-            _require(made_by == ours.version, f"{name}.version is {made_by}", f"{ours.version}, all that is known here")
+            require(made_by == ours.version, f"{name}.version is {made_by}", f"{ours.version}, all that is known here")
         return recipe
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
         return fingerprint(self.to_dict())
-
-
-def canonical_json(value: Any) -> str:
-    """Write ``value`` as JSON in the one form that is hashed: sorted keys, no spaces, UTF-8, finite numbers.
-
-    Raises
-    ------
-    SettingError
-        If ``value`` holds something that JSON can't, a number that is not finite, or a key that is no text.
-    """
-    try:
-        _require_text_keys(value)
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SettingError(
-            f"a recipe, or how it was computed, can't be written as JSON ({error})",
-            expected="strings, finite numbers, booleans, lists and mappings of these",
-        ) from error
-    return text
-
-
-def _require_text_keys(value: Any) -> None:
-    """Refuse other keys: JSON makes text of a number, which then sorts otherwise than it did."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if not isinstance(name, str):
-                raise TypeError(f"the key {name!r} is no text")
-            _require_text_keys(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            _require_text_keys(inner)
-
-
-def fingerprint(recipe: Mapping[str, Any]) -> str:
-    """SHA-256 of the recipe's canonical JSON, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical_json(dict(recipe)).encode()).hexdigest()
-
-
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """List the fields in which two recipes differ, as (dotted path, ours, theirs)."""
-    left, right = dict(_flatten(ours)), dict(_flatten(theirs))
-    paths = sorted(left.keys() | right.keys())
-    return [(path, left.get(path), right.get(path)) for path in paths if left.get(path) != right.get(path)]
-
-
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _flatten(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", list(item) if isinstance(item, tuple) else item
-
-
-def _read(kind: type[Any], value: Any, where: str) -> Any:
-    """Check one value against the type that it is to have; fields of a dataclass must all be there, and no others."""
-    if is_dataclass(kind):
-        types = get_type_hints(kind)
-        names = [item.name for item in fields(kind)]
-        _require(isinstance(value, Mapping), f"{where} is {value!r}", "an object")
-        _require_fields(where, names, value)
-        return kind(**{name: _read(types[name], value[name], f"{where}.{name}") for name in names})
-    if parts := get_args(kind):
-        ok = isinstance(value, list | tuple) and len(value) == len(parts)
-        _require(ok, f"{where} is {value!r}", f"{len(parts)} numbers")
-        return tuple(_read(part, item, where) for part, item in zip(parts, value, strict=True))
-    _require(type(value) in {kind, *((int,) if kind is float else ())}, f"{where} is {value!r}", kind.__name__)
-    return value
-
-
-def _require_fields(where: str, names: list[str], there: Mapping[str, Any]) -> None:
-    for word, odd in (
-        ("no", [n for n in names if n not in there]),
-        ("an unknown", [n for n in there if n not in names]),
-    ):
-        _require(not odd, f"{where} has {word} field {odd[0]!r}" if odd else "", "the recipe of featstore extract")
-
-
-def _require(ok: bool, found: str, expected: str) -> None:
-    if not ok:
-        raise SettingError(found, expected=expected)

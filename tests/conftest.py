@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -32,6 +33,29 @@ def tiny_dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     processor = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "crop_size": {"height": 56, "width": 56}}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+REAL = Path(__file__).resolve().parents[1] / ".." / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    if not REAL.is_dir():
+        pytest.skip(f"needs the real images in {REAL.parent.name}/{REAL.name} beside the checkout")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def read_pair(real: Path) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+    """Read the RGB image and the grey mask of a path such as he1024/img_0001.png."""
+
+    def read(name: str) -> tuple[np.ndarray, np.ndarray]:
+        path = real / name
+        image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        mask = cv2.imread(str(path.with_name(path.name.replace("img_", "mask_"))), cv2.IMREAD_GRAYSCALE)
+        return image, mask
+
+    return read
 
 
 NAMES = ("HER2(+)", "Luminal A", "Luminal B", "Triple negative")

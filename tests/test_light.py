@@ -50,7 +50,7 @@ def test_the_top_level_and_the_command_line_load_no_numbers_either():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["extract", "--help"], ["explain", "--help"], ["store", "--help"], ["--version"]]
+    "arguments", [["--help"], *([name, "--help"] for name in ("extract", "explain", "report", "store")), ["--version"]]
 )
 def test_help_loads_no_numbers(arguments):
     what = f"import featstore_cli.app as a\ntry:\n    a.app({arguments})\nexcept SystemExit: pass"

@@ -15,6 +15,7 @@ from featstore.recipe import (
     CropSettings,
     EncoderSettings,
     Recipe,
+    StainSettings,
     canonical_json,
     differences,
     fingerprint,
@@ -31,7 +32,7 @@ def test_the_fingerprint_is_the_digest_of_the_canonical_json():
 
 def test_the_default_recipe_keeps_its_fingerprint():
     """Stores out there were made with it: a change of a default or a field is a change of the format of recipes."""
-    expected = "2088b8ccb1a71c9933ebb9e902c57e4a9e2cba5e33b664ccafda4e84373f45c7"
+    expected = "56621ef6555d9f3a19697fc4a060b572cf03744e37a5a628c90d533ef6d13197"
     assert Recipe(ENCODER).fingerprint == expected
 
 
@@ -51,20 +52,56 @@ def test_the_order_of_fields_never_matters(recipe):
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(CropSettings)])
 def test_every_field_of_cropping_counts(field):
-    other = {"max_blobs": 3, "min_area_px": 7, "margin": 0.5, "fill": (1.0, 1.0, 1.0), "version": 2}[field]
-    changed = Recipe(ENCODER, crops=dataclasses.replace(CropSettings(), **{field: other}))
-    assert changed.fingerprint != Recipe(ENCODER).fingerprint
-    ((path, _, _),) = differences(Recipe(ENCODER).to_dict(), changed.to_dict())
+    other = {"max_blobs": 3, "min_area_px": 7, "margin": 0.5, "fill": (1.0, 1.0, 1.0), "version": 3}
+    other |= {"masks": "given", "artefacts": "subtract"}
+    other |= {"scales": (1, 2), "tile_px": 224, "tile_tissue": 0.5, "mpp": 0.5}
+    before = CropSettings(tile_px=64 if field in {"tile_tissue", "mpp"} else 0)
+    changed = Recipe(ENCODER, crops=dataclasses.replace(before, **{field: other[field]}))
+    assert changed.fingerprint != Recipe(ENCODER, before).fingerprint
+    ((path, _, _),) = differences(Recipe(ENCODER, before).to_dict(), changed.to_dict())
     assert path == f"crops.{field}"
+
+
+def test_what_was_added_later_is_left_out_while_it_has_its_default():
+    plain = Recipe(ENCODER).to_dict()
+    assert list(plain["crops"]) == ["fill", "margin", "max_blobs", "min_area_px", "version"]
+    assert Recipe.from_dict(plain) == Recipe(ENCODER)
+    scaled = Recipe(ENCODER, CropSettings(scales=(1, 4), tile_px=64))
+    assert scaled.to_dict()["crops"] == plain["crops"] | {"scales": [1, 4], "tile_px": 64}
+    assert Recipe.from_dict(scaled.to_dict()) == scaled
+
+
+def test_a_stain_counts_with_its_reference():
+    macenko = Recipe(ENCODER, stain=StainSettings.to("macenko"))
+    assert macenko.fingerprint != Recipe(ENCODER).fingerprint
+    assert Recipe.from_dict(macenko.to_dict()) == macenko
+    assert "stain" not in Recipe(ENCODER, stain=StainSettings.to("none")).to_dict()
+    other = dataclasses.replace(macenko.stain, reference=(0.5, *macenko.stain.reference[1:]))
+    paths = differences(macenko.to_dict(), Recipe(ENCODER, stain=other).to_dict())
+    assert [path for path, _, _ in paths] == ["stain.reference"]
 
 
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: StainSettings("vahadane"),
+        lambda: StainSettings("macenko"),
+        lambda: StainSettings("none", (1.0,)),
+        lambda: StainSettings("reinhard", (float("nan"),) * 6),
         lambda: CropSettings(max_blobs=0),
         lambda: CropSettings(min_area_px=0),
         lambda: CropSettings(margin=-1),
         lambda: CropSettings(fill=(0.5, 0.5, 2)),
+        lambda: CropSettings(scales=()),
+        lambda: CropSettings(scales=(2,)),
+        lambda: CropSettings(scales=(1, 4, 2)),
+        lambda: CropSettings(scales=(1, 1)),
+        lambda: CropSettings(scales=(1, 17)),
+        lambda: CropSettings(tile_px=15),
+        lambda: CropSettings(tile_px=64, tile_tissue=1.5),
+        lambda: CropSettings(tile_px=64, mpp=float("nan")),
+        lambda: CropSettings(mpp=0.5),
+        lambda: CropSettings(tile_tissue=0.5),
         lambda: AugmentationSettings(blur_probability=1.5),
         lambda: AugmentationSettings(noise_sigma=(0.3, 0.1)),
         lambda: AugmentationSettings(rotation_deg=-1),
@@ -120,7 +157,7 @@ def test_every_field_is_read_back():
         (altered(encoder__pooling=None), "recipe.encoder has no field 'pooling'"),
         (altered(crops__shape="round"), "recipe.crops has an unknown field 'shape'"),
         (altered(stitching={}), "recipe has an unknown field 'stitching'"),
-        (altered(crops__version=2), "crops.version is 2"),
+        (altered(crops__version=1), "crops.version is 1"),
         (altered(augmentation__version=0), "augmentation.version is 0"),
         (altered(crops="all"), "recipe.crops is 'all'"),
         (altered(seed=1.5), "recipe.seed is 1.5"),
@@ -129,6 +166,12 @@ def test_every_field_is_read_back():
         (altered(crops__fill=[0.5, 0.5]), r"recipe.crops.fill is \[0.5, 0.5\]"),
         (altered(crops__fill=[0.5, 0.5, "0.5"]), "recipe.crops.fill is '0.5'"),
         (altered(crops__margin=-1.0), "margin is -1.0"),
+        (altered(crops__scales=[1, 2.0]), "recipe.crops.scales is 2.0"),
+        (altered(stain={"method": "macenko", "reference": [0.5] * 8, "version": 2}), "stain.version is 2"),
+        (altered(stain={"method": "none", "reference": [], "version": 1}), "recipe.stain is .*as without it"),
+        (altered(crops__scales=2), "recipe.crops.scales is 2"),
+        (altered(crops__scales=[1]), "recipe.crops.scales is .*as without it"),
+        (altered(crops__tile_px=0), "recipe.crops.tile_px is 0, as without it"),
         (altered(augmentation__noise_sigma=[0.3, 0.1]), "noise_sigma is"),
     ],
 )

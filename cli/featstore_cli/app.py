@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from featstore_cli import baseline, doctor, evaluate, explain, extract, fit, predict, reproduce, store, sweep
+from featstore_cli import (
+    baseline,
+    check,
+    doctor,
+    evaluate,
+    explain,
+    extract,
+    fit,
+    predict,
+    preview,
+    report,
+    reproduce,
+    store,
+    sweep,
+)
 
 app = typer.Typer(
     name="featstore",
@@ -35,12 +49,15 @@ def main(
     """Embed histology images once, with a frozen foundation model; fit and predict as often as you like."""
 
 
+app.command("check", short_help="What is wrong with a dataset.", epilog=check.EXAMPLES)(check.check)
+app.command("preview", short_help="Blobs, crops and repeats, drawn.", epilog=preview.EXAMPLES)(preview.preview)
 app.command("extract", short_help="Images to embeddings, in a store.", epilog=extract.EXAMPLES)(extract.extract)
 app.command("fit", short_help="Embeddings to a ten-fold ensemble.", epilog=fit.EXAMPLES)(fit.fit)
 app.command("predict", short_help="A label for every image, as CSV.", epilog=predict.EXAMPLES)(predict.predict)
 app.command("evaluate", short_help="An honest estimate of the score.", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("sweep", short_help="What more repeats or blobs would bring.", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("explain", short_help="Why an image gets its class, drawn on it.", epilog=explain.EXAMPLES)(explain.explain)
+app.command("report", short_help="Data, scores and errors, as one page.", epilog=report.EXAMPLES)(report.report)
 app.command("baseline", short_help="A fine-tuned network, to compare with.", epilog=baseline.EXAMPLES)(
     baseline.baseline
 )

@@ -13,6 +13,7 @@ from featstore_cli.folds import DaskOption, JobsOption, OuterFoldsOption, fitted
 from featstore_cli.options import StoresArgument, VersionOption, check_outputs, given_stores, nothing_written
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
+from featstore_cli.scales import ScalesOption, check_scales, read_scales
 from featstore_cli.training import (
     GroupOption,
     LabelsOption,
@@ -36,6 +37,7 @@ Examples:
   featstore evaluate
   featstore evaluate embeddings.store --preset m4 --seeds 5
   featstore evaluate --against-preset m4
+  featstore evaluate scales.store --scales 1:2 --against-scales 1 --seeds 3
   featstore evaluate new.store --against old.store --seeds 3"""
 
 _NAMES = {
@@ -56,6 +58,7 @@ def evaluate(
         int, typer.Option(min=2, help="Folds of the ensemble that is fitted in each outer fold.")
     ] = 7,
     repeats: RepeatsOption = None,
+    scales: ScalesOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other folds and other seeds.")] = 1,
     seed: SeedOption = 0,
     labels: LabelsOption = None,
@@ -64,6 +67,9 @@ def evaluate(
         Path | None, typer.Option(help="Another store of the same images, to compare with.", show_default=False)
     ] = None,
     against_preset: Annotated[Preset | None, typer.Option(help="Another preset, to compare with.")] = None,
+    against_scales: Annotated[
+        str | None, typer.Option(metavar="1", help="Other scales of the same store, to compare with.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV of each image's predictions, as well.")] = None,
     jobs: JobsOption = None,
     dask: DaskOption = None,
@@ -80,6 +86,8 @@ def evaluate(
     from featstore.store import open_store
 
     started = time.perf_counter()
+    of_scales = read_scales(scales)
+    other_scales = of_scales if against_scales is None else read_scales(against_scales, "--against-scales")
     at_a_time = fitted_at_a_time(jobs, dask)
     paths = given_stores(stores, store_version)
     check_outputs({"--out": out}, [*paths, labels, against], as_json=as_json)
@@ -87,10 +95,13 @@ def evaluate(
     opened = [open_store(path, version=store_version) for path in paths]
     others = opened if against is None else [open_store(against)]
     bags = [training_bags(opened, repeats, labels, group)]
-    models = [model_of(preset, n_splits=inner_folds, n_views=len(opened))]
-    if against is not None or against_preset is not None:
+    check_scales(bags[0], [of_scales])
+    models = [model_of(preset, n_splits=inner_folds, n_views=len(opened), **of_scales)]
+    if against is not None or against_preset is not None or against_scales is not None:
         bags.append(bags[0] if against is None else training_bags(others, repeats, labels, group))
-        models.append(model_of(against_preset or preset, n_splits=inner_folds, n_views=len(others)))
+        check_scales(bags[1], [other_scales])
+        other = model_of(against_preset or preset, n_splits=inner_folds, n_views=len(others), **other_scales)
+        models.append(other)
     aligned = aligned_bags(bags, [*opened, *others])
     warn_of_few_groups(aligned[0])
     candidates = [Candidate("", model, X) for model, X in zip(models, aligned, strict=True)]
@@ -104,7 +115,8 @@ def evaluate(
             callback=shown_on(move),
         )
     comparison = without_nan(compare(found, compared[0])) if compared else None
-    content = {"store": store, "preset": preset.value, "inner_folds": inner_folds, **found.to_dict()}
+    content = {"store": store, "preset": preset.value, "scales": scales, "inner_folds": inner_folds, **found.to_dict()}
+    content |= {"fingerprint": "+".join(each.fingerprint for each in opened)}
     content |= {"seconds": round(time.perf_counter() - started, 3)}
     try:
         if out is not None:
@@ -113,12 +125,15 @@ def evaluate(
         if as_json:
             print_json(content | ({"comparison": comparison} if comparison else {}))
         else:
-            print_lines(_lines(content, comparison, f"{against or store}, {(against_preset or preset).value}"))
+            beside = f", scales {against_scales or scales}" if against_scales or scales else ""
+            told = f"{against or store}, {(against_preset or preset).value}{beside}"
+            print_lines(_lines(content, comparison, told))
 
 
 def _lines(content: dict[str, Any], comparison: Comparison | None, other: str) -> Iterator[str]:
+    named = f"{content['preset']}, scales {content['scales']}," if content["scales"] else content["preset"]
     yield (
-        f"{content['preset']} on {counted(content['images'], 'image')} of {len(content['classes'])} classes, "
+        f"{named} on {counted(content['images'], 'image')} of {len(content['classes'])} classes, "
         f"in {counted(content['groups'], 'group')}"
     )
     yield f"{content['folds']} outer folds, {content['inner_folds']} inner, {counted(content['seeds'], 'seed')}"

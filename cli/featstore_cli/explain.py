@@ -17,9 +17,7 @@ from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_js
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from featstore.encoders import Encoder
     from featstore.explain import NetworkExplainer, StoreExplainer
-    from featstore.store import Store
 
     Explainer: TypeAlias = StoreExplainer | NetworkExplainer
 
@@ -92,7 +90,6 @@ def explain(
     Grad-CAM through the frozen encoder and the MLP heads of all folds, and attention rollout; an encoder without
     tokens (stain-texture) has none. Images need not be in the store.
     """
-    from featstore.explain import StoreExplainer
     from featstore.extras import require_extra
 
     started = time.perf_counter()
@@ -101,6 +98,17 @@ def explain(
         raise typer.BadParameter(f"one mask for {len(images)} images", param_hint="--mask")
     if compare is None and (compare_store or compare_weights) is not None:
         raise typer.BadParameter("means nothing without --compare", param_hint="--compare-store, --compare-weights")
+    ours, theirs = _of_store(model), compare is not None and _of_store(compare)
+    shared = ours or (theirs and compare_store is None)
+    _refuse_unused(
+        {
+            "--store": None if shared else store,
+            "--store-version": None if shared else store_version,
+            "--weights": None if ours or (shared and compare_weights is None) else weights,
+            "--compare-store": None if theirs else compare_store,
+            "--compare-weights": None if theirs else compare_weights,
+        }
+    )
     pictures = {image: out / name for image, name in _pictures(images).items()}
     names = [picture.name for picture in pictures.values()]
     check_pictures("--out", out, names, [model, compare, mask, store, compare_store, weights, compare_weights, *images])
@@ -113,8 +121,6 @@ def explain(
     elif compare is not None:
         own_version = store_version if compare_store is None else None
         explainers.append(_load(compare, _Source(compare_store or store, own_version, compare_weights), device))
-    if not any(isinstance(explainer, StoreExplainer) for explainer in explainers):
-        _refuse_for_networks({"--store": store, "--store-version": store_version, "--weights": weights})
     _tell_apart(explainers, model, compare)
     done, failed = _explain_all(explainers, pictures, mask, label, _shown(views, alone=compare is None))
     seconds = round(time.perf_counter() - started, 3)
@@ -126,6 +132,19 @@ def explain(
         print_lines(_lines(done, seconds))
     if failed:
         raise typer.Exit(1)
+
+
+def _of_store(model: Path) -> bool:
+    """Whether a model was fitted on a store, and is not one of fine-tuned networks."""
+    from featstore.toolkit.archive import is_safetensors
+
+    return not is_safetensors(model)
+
+
+def _refuse_unused(given: Mapping[str, object]) -> None:
+    """Refuse options that only models of stores have a use for."""
+    if unused := [option for option, value in given.items() if value is not None]:
+        raise typer.BadParameter("means nothing for fine-tuned networks", param_hint=", ".join(unused))
 
 
 def _tell_apart(explainers: Sequence[Explainer], *models: Path | None) -> None:
@@ -178,44 +197,18 @@ class _Source:
 def _load(model: Path, source: _Source, device: str, beside: Explainer | None = None) -> Explainer:
     """Open a model: fine-tuned networks, or a store's, whose encoder comes last or is that of the model beside it."""
     from featstore.cnn import load_networks
-    from featstore.explain import NetworkExplainer, StoreExplainer
+    from featstore.explain import NetworkExplainer, StoreExplainer, encoder_of
     from featstore.explain.store_models import require_same_recipe
     from featstore.store import open_store
     from featstore.toolkit import load_model
-    from featstore.toolkit.archive import is_safetensors
 
-    if is_safetensors(model):
+    if not _of_store(model):
         return NetworkExplainer(load_networks(model, device=device), model.stem)
     fitted, opened = load_model(model), open_store(source.store or _STORE, version=source.version)
     require_same_recipe(fitted, opened)
     if isinstance(beside, StoreExplainer):
         return StoreExplainer(fitted, opened, beside.encoder, model.stem)
-    return StoreExplainer(fitted, opened, _encoder_of(opened, source.weights, device), model.stem)
-
-
-def _encoder_of(store: Store, weights: Path | None, device: str) -> Encoder:
-    """Load the encoder that made a store's embeddings, in float32: gradients want all digits, whatever the device."""
-    from featstore.encoders import load_encoder
-    from featstore.errors import WeightsNotFoundError
-    from featstore.recipe import Recipe
-
-    wanted = Recipe.from_dict(store.recipe).encoder
-    revision = wanted.revision or None if weights is None else None
-    try:
-        return load_encoder(wanted.name, weights=weights, revision=revision, device=device, precision="float32")
-    except WeightsNotFoundError as error:
-        if weights is not None or wanted.revision:
-            raise
-        raise WeightsNotFoundError(
-            f"{store.path} was made with weights of {wanted.name} from a folder, and they are not in the hub's cache",
-            remedy="Name that folder with --weights.",
-        ) from error
-
-
-def _refuse_for_networks(given: Mapping[str, object]) -> None:
-    """Refuse options that only models of stores have a use for."""
-    if idle := [option for option, value in given.items() if value is not None]:
-        raise typer.BadParameter("means nothing for fine-tuned networks", param_hint=", ".join(idle))
+    return StoreExplainer(fitted, opened, encoder_of(opened, source.weights, device), model.stem)
 
 
 def _explain_all(

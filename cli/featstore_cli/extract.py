@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +20,7 @@ from featstore_cli.progress import progress_bar
 if TYPE_CHECKING:
     from featstore.dataset import Dataset
     from featstore.extract import Progress, Shard
-    from featstore.recipe import Colour
+    from featstore.recipe import Colour, CropSettings
 
 __all__ = ["EXAMPLES", "extract"]
 
@@ -28,8 +31,33 @@ Examples:
   featstore extract --repeats 64 --dry-run
   featstore extract slides.csv --store slides.store --encoder stain-texture
   featstore extract --store h.store --encoder timm:bioptimus/H-optimus-0   # or timm:resnet50.a1_in1k
+  featstore extract --scales 1,2,4 --store scales.store     # blobs, and what surrounds them
+  featstore extract slides.csv --tiles 224 --mpp 0.5 --store tiles.store
   featstore extract --shard 3/16              # the third of sixteen jobs, into one store
   featstore extract --dask tcp://host:8786    # or a scheduler file"""
+
+
+class Masks(StrEnum):
+    """What is done about poor masks."""
+
+    checked = "checked"
+    given = "given"
+
+
+class Artefacts(StrEnum):
+    """What is done about contaminated images."""
+
+    exclude = "exclude"
+    subtract = "subtract"
+    keep = "keep"
+
+
+class Stain(StrEnum):
+    """Methods of stain normalisation."""
+
+    none = "none"
+    macenko = "macenko"
+    reinhard = "reinhard"
 
 
 def _interrupted(store: Path, dry_run: bool = False, **_: Any) -> str:
@@ -76,6 +104,35 @@ def extract(
     fill: Annotated[
         str, typer.Option(help="Colour outside the tissue: three numbers from 0 to 1, or 'encoder'.")
     ] = "0.5,0.5,0.5",
+    masks: Annotated[
+        Masks, typer.Option(help="Measure masks, and clean or replace poor ones; or take them as they are given.")
+    ] = Masks.checked,
+    artefacts: Annotated[
+        Artefacts,
+        typer.Option(
+            help="Leave contaminated training images out; or take pasted blobs and ink off the tissue; or neither."
+        ),
+    ] = Artefacts.exclude,
+    scales: Annotated[
+        str, typer.Option(metavar="1,2,4", help="Crops of each blob: 1, itself; 2, a square twice as wide around it.")
+    ] = "1",
+    tiles: Annotated[
+        int | None,
+        typer.Option(metavar="PX", min=16, max=4096, help="Cut blobs into tiles of PX x PX pixels, as well."),
+    ] = None,
+    tile_tissue: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least share of a tile that is tissue of its blob.", show_default="0.25"),
+    ] = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM", help="Micrometres a pixel of the tiles; the data's column mpp tells those of the images."
+        ),
+    ] = None,
+    stain: Annotated[
+        Stain, typer.Option(help="Bring the stains of each image to a reference: none, macenko or reinhard.")
+    ] = Stain.none,
     dtype: Annotated[str, typer.Option(help="How embeddings are stored: float32, or float16 in half the space.")] = (
         "float32"
     ),
@@ -106,11 +163,12 @@ def extract(
     from featstore.encoders import load_encoder
     from featstore.extract import Repeats, estimate, on_dask, on_this_machine
     from featstore.extract import extract as run
-    from featstore.recipe import CropSettings, Recipe
+    from featstore.recipe import Recipe, StainSettings
     from featstore.store import create_store, open_store
 
     started = time.perf_counter()
     colour, part = _fill(fill), _shard(shard)
+    more = _scaled(scales, tiles, tile_tissue, mpp)
     wanted = Repeats(train=repeats, test=test_repeats)
     dataset = find_dataset(data)
     _warn_of_data(dataset, repeats)
@@ -119,8 +177,9 @@ def extract(
     )
     for text in model.notes:
         warn(text)
-    crops = CropSettings(max_blobs, min_area, margin, colour or model.fill)
-    recipe = Recipe(model.settings, crops, seed=seed)
+    crops = replace(more, max_blobs=max_blobs, min_area_px=min_area, margin=margin, fill=colour or model.fill)
+    crops = replace(crops, masks=masks.value, artefacts=artefacts.value)
+    recipe = Recipe(model.settings, crops, seed=seed, stain=StainSettings.to(stain.value))
     engine = partial(on_dask, dask) if dask else on_this_machine
     settings: dict[str, Any] = {"repeats": wanted, "shard": part, "batch_size": batch_size, "workers": workers}
     writer = create_store(store, recipe.to_dict(), model.settings.dim, dtype=dtype, operation="extract")
@@ -153,6 +212,22 @@ def _fill(text: str) -> Colour | None:
         expected = "three numbers from 0 to 1, such as 0.5,0.5,0.5, or 'encoder'"
         raise typer.BadParameter(f"{text!r} is not {expected}", param_hint="--fill") from None
     return red, green, blue
+
+
+def _scaled(scales: str, tiles: int | None, tile_tissue: float | None, mpp: float | None) -> CropSettings:
+    """Read what says at which scales blobs are cropped."""
+    from featstore.recipe import CropSettings
+
+    words = [word.strip() for word in scales.split(",")]
+    if not all(re.fullmatch(r"[1-9][0-9]?", word) for word in words):
+        raise typer.BadParameter(f"{scales!r} is no list of whole numbers, such as 1,2,4", param_hint="--scales")
+    if tiles is None and (mpp is not None or tile_tissue is not None):
+        raise typer.BadParameter("is for tiles: give --tiles PX as well", param_hint="--mpp, --tile-tissue")
+    if mpp is not None and not 0 < mpp < 1000:
+        raise typer.BadParameter(f"{mpp} is no number of micrometres above 0", param_hint="--mpp")
+    given: dict[str, Any] = {"tile_px": tiles, "tile_tissue": tile_tissue, "mpp": mpp}
+    given = {name: value for name, value in given.items() if value is not None}
+    return replace(CropSettings(), scales=tuple(map(int, words)), **given)
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -25,6 +25,7 @@ def as_dict(store: Path, info: dict[str, Any], result: Extraction) -> dict[str, 
         "images": result.images,
         "rejected": result.rejected,
         "fallbacks": result.fallbacks,
+        "unnormalised": result.unnormalised,
         "incomplete": result.incomplete,
         "absent": result.absent,
         "blobs": result.blobs,
@@ -74,6 +75,7 @@ def warn_of_images(store: Path, result: Extraction) -> None:
     _warn_of_rows(result.rejected, "left out")
     _warn_of_rows(result.incomplete, "not finished; the same command tries again")
     _warn_of_rows(result.fallbacks, "cropped without a usable mask")
+    _warn_of_rows(result.unnormalised, "not normalised")
 
 
 def _warn_of_rows(rows: list[dict[str, str]], what: str) -> None:

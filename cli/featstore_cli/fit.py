@@ -12,6 +12,7 @@ from featstore_cli.folds import DaskOption, JobsOption, fitted_at_a_time, fittin
 from featstore_cli.options import StoresArgument, VersionOption, check_outputs, given_stores
 from featstore_cli.output import JsonFlag, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
+from featstore_cli.scales import ScalesOption, check_scales, read_scales
 from featstore_cli.training import (
     GroupOption,
     LabelsOption,
@@ -34,6 +35,7 @@ Examples:
   featstore fit
   featstore fit embeddings.store --preset m4 --folds 5 --model small.model
   featstore fit --labels other_labels.csv --group patient
+  featstore fit scales.store --scales 1:2     # blobs and what surrounds them, side by side
   featstore fit --dask tcp://host:8786
   featstore fit phikon.store uni.store --model both.model"""
 
@@ -49,6 +51,7 @@ def fit(
     preset: PresetOption = Preset.m5,
     folds: Annotated[int, typer.Option(min=2, help="Folds, and so members of the ensemble.")] = 10,
     repeats: RepeatsOption = None,
+    scales: ScalesOption = None,
     labels: LabelsOption = None,
     group: GroupOption = None,
     seed: SeedOption = 0,
@@ -68,12 +71,14 @@ def fit(
     from featstore.toolkit import save_model
 
     started = time.perf_counter()
+    of_scales = read_scales(scales)
     at_a_time = fitted_at_a_time(jobs, dask)
     paths = given_stores(stores, store_version)
     check_outputs({"--model": model}, [*paths, labels], as_json=as_json)
     opened = [open_store(path, version=store_version) for path in paths]
     bags = training_bags(opened, repeats, labels, group)
-    ensemble = model_of(preset, random_state=seed, n_splits=folds, n_jobs=at_a_time, n_views=len(opened))
+    check_scales(bags, [of_scales])
+    ensemble = model_of(preset, random_state=seed, n_splits=folds, n_jobs=at_a_time, n_views=len(opened), **of_scales)
     _fit(ensemble, bags, folds, dask)
     save_model(ensemble, model)
     seconds = time.perf_counter() - started

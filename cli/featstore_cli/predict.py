@@ -16,7 +16,7 @@ from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, pr
 if TYPE_CHECKING:
     from featstore.toolkit.predictions import Prediction
 
-__all__ = ["EXAMPLES", "predict"]
+__all__ = ["EXAMPLES", "predict", "refuse_networks"]
 
 EXAMPLES = """\b
 Examples:
@@ -54,7 +54,7 @@ def predict(
     started = time.perf_counter()
     paths = given_stores(stores, store_version)
     check_outputs({"--out": out, "--submission": submission}, [model, *paths], as_json=as_json)
-    _refuse_networks(model)
+    refuse_networks(model)
     ensemble = load_model(model)
     opened = [open_store(path, version=store_version) for path in paths]
     predictions = predict_images(ensemble, opened, split.value, tta=tta)
@@ -70,7 +70,8 @@ def predict(
         print_lines(_lines(out, submission, predictions))
 
 
-def _refuse_networks(model: Path) -> None:
+def refuse_networks(model: Path) -> None:
+    """Refuse a file of fine-tuned networks, where a store's model is asked for."""
     from featstore.errors import ModelFormatError
     from featstore.toolkit.archive import is_safetensors
 

@@ -1,4 +1,4 @@
-"""``featstore sweep``: what more repeats, more blobs, another preset or encoder would have brought."""
+"""``featstore sweep``: what more repeats, more blobs, another scale, preset or encoder would have brought."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from featstore_cli.folds import DaskOption, JobsOption, OuterFoldsOption, fitted
 from featstore_cli.options import StoresArgument, check_folder, given_stores, nothing_written
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
+from featstore_cli.scales import check_scales, read_scales
 from featstore_cli.training import (
     GroupOption,
     LabelsOption,
@@ -37,8 +38,10 @@ Examples:
   featstore sweep
   featstore sweep --repeats 0,1,2,4,8 --seeds 5 --out repeats
   featstore sweep --max-blobs 1,3,10 --repeats 4
+  featstore sweep scales.store --scales 1,2,1+2,1:2 --repeats 4
   featstore sweep phikon.store uni.store --repeats 4 --presets m4,m5"""
 
+_SETTINGS = ("store", "preset", "max_blobs", "repeats", "scales")
 _FILES = ("sweep.csv", "sweep.png")
 
 
@@ -50,6 +53,12 @@ def sweep(
     ] = None,
     max_blobs: Annotated[
         str | None, typer.Option(metavar="1,3,10", help="Largest blobs of each image.", show_default="all")
+    ] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,2,1+2,1:2", help="Scales: 2, that one; 1+2, pooled; 1:2, side by side.", show_default="all"
+        ),
     ] = None,
     presets: Annotated[str, typer.Option(metavar="m4,m5", help="Presets, whose single heads are fitted.")] = "m5",
     folds: OuterFoldsOption = 10,
@@ -77,6 +86,8 @@ def sweep(
     at_a_time = fitted_at_a_time(jobs, dask)
     wanted = [_preset(name) for name in _words(presets, "--presets")]
     blobs: list[int | None] = [None] if max_blobs is None else [*_numbers(max_blobs, "--max-blobs", least=1)]
+    of_scales = [None] if scales is None else _words(scales, "--scales")
+    settings_of = {each: read_scales(each) for each in of_scales}
     asked = None if repeats is None else _numbers(repeats, "--repeats", least=0)
     paths = given_stores(stores)
     if out is not None:
@@ -89,13 +100,17 @@ def sweep(
     for path, store in zip(paths, opened, strict=True):
         for most, number in product(blobs, _stored(store.repeats) if asked is None else asked):
             bags = training_bags([store], number, labels, group, max_blobs=most)
+            check_scales(bags, settings_of.values())
             settings.append(({"store": str(path), "max_blobs": most, "repeats": number}, bags))
     aligned = aligned_bags([bags for _, bags in settings], opened)
     warn_of_few_groups(aligned[0])
     candidates = [
-        ({"preset": preset.value, **setting}, Candidate("", model_of(preset).estimator, bags))
+        (
+            {"preset": preset.value, **setting, "scales": each},
+            Candidate("", model_of(preset, **settings_of[each]).estimator, bags),
+        )
         for (setting, _), bags in zip(settings, aligned, strict=True)
-        for preset in wanted
+        for preset, each in product(wanted, of_scales)
     ]
     with fitting_on(dask, [candidate.X for _, candidate in candidates]), progress_bar("sweep") as move:
         rows = sweep(
@@ -156,7 +171,7 @@ def _preset(name: str) -> Preset:
 
 
 def _lines(rows: Sequence[Row], folds: int, seeds: int, out: Path | None, seconds: float) -> Iterator[str]:
-    many = [name for name in ("store", "preset", "max_blobs", "repeats") if len({row[name] for row in rows}) > 1]
+    many = [name for name in _SETTINGS if len({row[name] for row in rows}) > 1]
     shown = many or ["repeats"]
     widths = {name: max(len(name), *(len(_shown(row[name])) for row in rows)) for name in shown}
     yield f"{folds} outer folds, {counted(seeds, 'seed')}"

@@ -196,8 +196,8 @@ def read_picture(record: ImageRecord, side_px: int) -> Picture:
 
 def tissue_of(image: Pixels, mask: Pixels | None) -> NDArray[np.bool_]:
     """Tell tissue by the mask, or where it shows nothing by the image."""
-    from featstore.crops import find_tissue
     from featstore.crops.blobs import threshold_mask
+    from featstore.dataset import find_tissue
 
     return threshold_mask(mask) if mask is not None and mask.any() else find_tissue(image)
 

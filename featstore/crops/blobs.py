@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops.tissue import find_tissue
+from featstore.dataset.artefact_check import find_artefacts
+from featstore.dataset.mask_quality import MaskQuality, clean_mask, measure_mask
 from featstore.dataset.reasons import Reason
+from featstore.dataset.subtract import LOCAL, enough_remains, subtract_artefacts
+from featstore.dataset.tissue import find_tissue, is_blank
 from featstore.errors import DataError, ImageError
 from featstore.recipe import CropSettings
 
@@ -22,8 +25,11 @@ Box = tuple[int, int, int, int]
 CLASS_NUMBERS = 32
 """A mask whose values all lie below holds class numbers, not shades: every positive one is tissue."""
 
-BlobSource = Literal["mask", "whole_mask", "tissue"]
+BlobSource = Literal["mask", "whole_mask", "mask_cleaned", "tissue", "whole_image"]
 """The step of the fallback ladder that the blobs came from; see `find_blobs`."""
+
+_MENDED = frozenset({"noisy", "off_tissue"})
+"""What is wrong with a mask that `clean_mask` can mend."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +61,54 @@ class Blobs:
         Every pixel that counts as tissue, those of objects that are too small or too many included.
     blobs : tuple of Blob
         At least one; by falling area.
-    source : {"mask", "whole_mask", "tissue"}
-        What they were found on.
+    source : str
+        The step of the ladder that they were found on.
+    quality : MaskQuality or None
+        Of the mask as it was given; None where there is none, or it was not to be measured.
+    subtracted : tuple of str
+        Kinds of artefacts that were taken off the tissue.
     """
 
     tissue: NDArray[np.bool_]
     blobs: tuple[Blob, ...]
     source: BlobSource
+    quality: MaskQuality | None = None
+    subtracted: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """Why blobs are not those of the mask as it was given, in words; empty where they are."""
+        poor = ", ".join(self.quality.reasons) if self.quality else ""
+        said = _NOTES[self.source] + (f" (the mask is {poor.replace('_', ' ')})" if poor else "")
+        taken = ", ".join(self.subtracted).replace("_", " ")
+        return "; ".join(text for text in (said, f"{taken} was taken off the tissue" if taken else "") if text)
+
+
+_NOTES: dict[BlobSource, str] = {
+    "mask": "",
+    "whole_mask": "no blob of the mask is large enough: the whole mask was taken as one",
+    "mask_cleaned": "the mask was cleaned",
+    "tissue": "no usable mask: tissue was found on the image itself",
+    "whole_image": "no usable mask and no tissue found: the whole image was taken as one blob",
+}
 
 
 def find_blobs(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: CropSettings) -> Blobs:
-    """Find the tissue objects of an image, on its mask if that shows any.
+    """Find the tissue objects of an image, on its mask if that is any good.
 
-    The ladder, whose step is on record in ``source``: ``mask``, the 8-connected components of the thresholded mask;
-    ``whole_mask``, all the pixels of a mask as one blob, when no component is large enough;
-    ``tissue``, the components of tissue found on the image, when the mask is missing or empty.
+    With ``settings.artefacts`` ``subtract`` what was pasted or drawn on the image is taken off the tissue, if enough
+    remains.
+
+    The ladder, whose step is on record in ``source``:
+
+    - ``mask``: the 8-connected components of the thresholded mask; ``whole_mask``, all its pixels as one blob, when no
+      component is large enough;
+    - ``mask_cleaned``: the same without specks and what lies off the tissue, for a mask that is poor in these alone
+      (`measure_mask`), if it is good then;
+    - ``tissue``: the components of tissue found on the image, when the mask is missing, empty or poor;
+    - ``whole_image``: one blob, when no tissue is found but the image is not blank.
+
+    With ``settings.masks`` ``given`` a mask that is not empty is taken as it is.
 
     Parameters
     ----------
@@ -86,21 +125,55 @@ def find_blobs(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, setting
     Raises
     ------
     ImageError
-        With the reason ``no_blob``, if there is neither a mask with pixels nor tissue on the image.
+        With the reason ``no_blob``, if the image is blank and its mask empty, missing or poor.
     """
     _check(image, mask)
+    found = _ladder(image, mask, settings)
+    return _subtracted(image, found, settings) if settings.artefacts == "subtract" else found
+
+
+def _subtracted(image: NDArray[np.uint8], found: Blobs, settings: CropSettings) -> Blobs:
+    artefacts = find_artefacts(image, found.tissue)
+    tissue = subtract_artefacts(found.tissue, artefacts)
+    blobs = _components(tissue, settings)
+    kinds = tuple(each.kind for each in artefacts if each.over and each.kind in LOCAL)
+    if not (kinds and blobs and enough_remains(found.tissue, tissue)):
+        return found
+    return replace(found, tissue=tissue, blobs=blobs, subtracted=kinds)
+
+
+def _ladder(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: CropSettings) -> Blobs:
+    quality = None
     if mask is not None and mask.any():
-        tissue = threshold_mask(mask)
-        blobs = _components(tissue, settings)
-        return Blobs(tissue, blobs, "mask") if blobs else Blobs(tissue, (_union(tissue),), "whole_mask")
+        given = threshold_mask(mask)
+        quality = measure_mask(image, given) if settings.masks == "checked" else None
+        if quality is None or not quality.reasons:
+            return _on_mask(given, settings, quality)
+        if _MENDED.issuperset(quality.reasons):
+            cleaned = clean_mask(image, given)
+            if not measure_mask(image, cleaned).reasons and (blobs := _components(cleaned, settings)):
+                return Blobs(cleaned, blobs, "mask_cleaned", quality)
     tissue = find_tissue(image)
     if blobs := _components(tissue, settings):
-        return Blobs(tissue, blobs, "tissue")
-    raise ImageError(
-        f"no blob: the mask is {'missing' if mask is None else 'empty'}, and no tissue was found on the image",
+        return Blobs(tissue, blobs, "tissue", quality)
+    if is_blank(image):
+        raise _no_blob(mask, quality)
+    whole = np.ones(image.shape[:2], dtype=np.bool_)
+    return Blobs(whole, (_union(whole),), "whole_image", quality)
+
+
+def _on_mask(mask: NDArray[np.bool_], settings: CropSettings, quality: MaskQuality | None) -> Blobs:
+    blobs = _components(mask, settings)
+    return Blobs(mask, blobs, "mask", quality) if blobs else Blobs(mask, (_union(mask),), "whole_mask", quality)
+
+
+def _no_blob(mask: NDArray[np.uint8] | None, quality: MaskQuality | None) -> ImageError:
+    what = "missing" if mask is None else "empty" if quality is None else f"poor ({', '.join(quality.reasons)})"
+    return ImageError(
+        f"no blob: the mask is {what}, and the image is blank",
         reason=Reason.NO_BLOB,
-        expected=f"a tissue object of {settings.min_area_px} pixels or more",
-        remedy="Look at the image, and give it a mask or a lower least area.",
+        expected="an image that shows something, or a mask of it",
+        remedy="Look at the image; --masks given takes a mask as it is.",
     )
 
 

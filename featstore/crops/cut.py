@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featstore.crops.blobs import Blob, Blobs, Box
 from featstore.recipe import Colour, CropSettings
 
-__all__ = ["cut_crop", "fill_colour", "grow_box", "square_around"]
+__all__ = ["cut_crop", "cut_square", "fill_colour", "grow_box", "square_around"]
 
 
 def fill_colour(fill: Colour) -> NDArray[np.uint8]:
@@ -69,13 +69,43 @@ def cut_crop(image: NDArray[np.uint8], blobs: Blobs, blob: Blob, settings: CropS
     ndarray of shape (side, side, 3), uint8, RGB
     """
     height_px, width_px = blobs.tissue.shape
-    x0, y0, x1, y1 = grow_box(blob.box, settings.margin, width_px, height_px)
-    side, left, top = square_around((x0, y0, x1, y1))
+    grown = grow_box(blob.box, settings.margin, width_px, height_px)
+    return cut_square(image, grown, square_around(grown), settings.fill, blobs.tissue)
+
+
+def cut_square(
+    image: NDArray[np.uint8],
+    window: Box,
+    square: tuple[int, int, int],
+    fill: Colour,
+    shown: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Put a window of an image into a square of the fill colour.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width, 3), uint8, RGB
+    window : tuple of 4 ints
+        Within the image.
+    square : tuple of 3 ints
+        Its side, and how far from its left and top edge the window lies.
+    fill : tuple of 3 floats
+    shown : ndarray of shape (height, width), bool, optional
+        Pixels of the image that are copied; all by default.
+
+    Returns
+    -------
+    ndarray of shape (side, side, 3), uint8, RGB
+    """
+    (x0, y0, x1, y1), (side, left, top) = window, square
     crop = np.empty((side, side, 3), dtype=np.uint8)
-    crop[0] = fill_colour(settings.fill)
+    crop[0] = fill_colour(fill)
     crop[1:] = crop[0]  # by whole rows, which is fifty times as fast as by pixels
-    window = crop[top : top + y1 - y0, left : left + x1 - x0]
-    cv2.copyTo(image[y0:y1, x0:x1], blobs.tissue[y0:y1, x0:x1].view(np.uint8), window)
+    there = crop[top : top + y1 - y0, left : left + x1 - x0]
+    if shown is None:
+        there[:] = image[y0:y1, x0:x1]
+    else:
+        cv2.copyTo(image[y0:y1, x0:x1], shown[y0:y1, x0:x1].view(np.uint8), there)
     return crop
 
 

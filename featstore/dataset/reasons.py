@@ -36,6 +36,10 @@ class Reason(StrEnum):
     """Too much of the tissue is brown."""
     CONTAMINATED_YELLOW = "contaminated_yellow"
     """Too much of the tissue is yellow."""
+    CONTAMINATED_INK = "contaminated_ink"
+    """Too much of the tissue is under pen ink."""
+    CONTAMINATED_TEXTURE = "contaminated_texture"
+    """The tissue's texture was replaced."""
 
 
 TRAINING_ONLY = frozenset(
@@ -45,6 +49,8 @@ TRAINING_ONLY = frozenset(
         Reason.CONTAMINATED_GREEN,
         Reason.CONTAMINATED_BROWN,
         Reason.CONTAMINATED_YELLOW,
+        Reason.CONTAMINATED_INK,
+        Reason.CONTAMINATED_TEXTURE,
     }
 )
 """Reasons that only keep an image out of training: its pixels can be read, and a test image keeps its prediction."""

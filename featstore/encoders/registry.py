@@ -55,7 +55,7 @@ def encoder_names() -> tuple[str, ...]:
     return (*_MODELS, _BUILT_IN)
 
 
-def weights_present(name: str) -> bool:
+def weights_present(name: str, revision: str | None = None) -> bool:
     """Whether an encoder could be loaded now without a network; the weights are not loaded.
 
     Nor is torch, except by timm, which is asked for names of its own.
@@ -65,7 +65,7 @@ def weights_present(name: str) -> bool:
     SettingError
         If there is no encoder of that name.
     """
-    return name == _BUILT_IN or cached_snapshot(_find(name).hub_id) is not None
+    return name == _BUILT_IN or cached_snapshot(_find(name).hub_id, revision) is not None
 
 
 def encoder_state(name: str) -> str:

@@ -19,7 +19,7 @@ from featstore.explain.explanation import BlobShare, Explanation
 from featstore.extras import require_extra
 from featstore.store.disk.files import write_atomically
 
-__all__ = ["draw_explanations"]
+__all__ = ["draw_explanations", "explanations_png"]
 
 _FOR, _AGAINST, _MIDDLE = "#0072b2", "#d55e00", "#f7f7f7"
 """Blue and vermilion of Okabe and Ito, told apart by people who see colours differently."""
@@ -33,6 +33,23 @@ _PANEL_IN, _HEAT, _OPAQUE, _NOTE_CHARS = 7.0, "viridis", 0.65, 88
 def draw_explanations(
     pixels: NDArray[np.uint8], explanations: Sequence[Explanation], path: Path, title: str = ""
 ) -> None:
+    """Draw an image as PNG, a panel for each explanation, into a file.
+
+    Parameters
+    ----------
+    pixels, explanations, title
+        As `explanations_png` takes them.
+    path : Path
+
+    Raises
+    ------
+    DataError, MissingExtraError
+        As `explanations_png` does.
+    """
+    write_atomically(path, explanations_png(pixels, explanations, title))
+
+
+def explanations_png(pixels: NDArray[np.uint8], explanations: Sequence[Explanation], title: str = "") -> bytes:
     """Draw an image as PNG, a panel for each explanation.
 
     A panel names the system, the class and its probability. It shows the heatmap as far as there is one, each blob's
@@ -44,7 +61,6 @@ def draw_explanations(
     pixels : ndarray of shape (height, width, 3), uint8, RGB
     explanations : sequence of Explanation
         Heatmaps and blobs in pixels of this image.
-    path : Path
     title : str
         Over all panels.
 
@@ -75,7 +91,7 @@ def draw_explanations(
     FigureCanvasAgg(figure).print_figure(
         picture, format="png", dpi=110, bbox_inches="tight", pad_inches=0.15, metadata={"Software": SOFTWARE}
     )
-    write_atomically(path, picture.getvalue())
+    return picture.getvalue()
 
 
 def _check(pixels: NDArray[np.uint8], explanations: Sequence[Explanation]) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from featstore.crops import Blob, Blobs, Box
 from featstore.crops.cut import grow_box, square_around
+from featstore.crops.places import own_tissue
 from featstore.explain.explanation import Heatmap
 
 __all__ = ["lay_over", "outline_of"]
@@ -50,12 +51,7 @@ def lay_over(maps: NDArray[np.float32], boxes: Sequence[Box], margin: float, sha
 
 def outline_of(blobs: Blobs, blob: Blob) -> tuple[NDArray[np.int32], ...]:
     """Trace a blob: its outer curves, as (x, y) in pixels of the image; several for a whole mask taken as one."""
-    x0, y0, x1, y1 = blob.box
-    window = blobs.tissue[y0:y1, x0:x1].astype(np.uint8)
-    if blobs.source != "whole_mask":
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(window, connectivity=8)
-        # Other objects reach into the box, but none of them has both its size and its area.
-        own = [n for n, row in enumerate(stats) if n and tuple(row[2:]) == (x1 - x0, y1 - y0, blob.area_px)]
-        window = np.isin(labels, own).astype(np.uint8) if own else window
+    x0, y0, _, _ = blob.box
+    window = own_tissue(blobs, blob).astype(np.uint8)
     curves, _ = cv2.findContours(window, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return tuple(np.asarray(curve[:, 0] + (x0, y0), dtype=np.int32) for curve in curves)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blobs, cut_crop, find_blobs
+from featstore.crops import Blobs, cut_crop, find_blobs, normalise_stains
 from featstore.encoders import Encoder
 from featstore.encoders.model import ModelEncoder
-from featstore.errors import EncoderError, FingerprintMismatchError, ModelError
+from featstore.errors import EncoderError, FingerprintMismatchError, ModelError, SettingError
 from featstore.explain.contributions import Contributions, bags_of, blob_contributions
 from featstore.explain.explanation import BlobShare, Explanation, position_of
 from featstore.explain.heads import mlp_heads, score_and_gradient
@@ -23,7 +23,7 @@ from featstore.extract import require_encoder
 from featstore.recipe import Recipe
 from featstore.store import Store
 
-__all__ = ["Seen", "StoreExplainer", "View", "require_same_recipe"]
+__all__ = ["Seen", "StoreExplainer", "View", "require_same_recipe", "shares_of"]
 
 View = Literal["grad-cam", "rollout"]
 
@@ -71,12 +71,13 @@ class StoreExplainer:
     ModelError
         If the model was fitted on several encoders, or is no ensemble.
     SettingError
-        If the recipe is not that of an extraction.
+        If the recipe is not that of an extraction, or has crops of several scales.
     """
 
     def __init__(self, model: Any, store: Store, encoder: Encoder, name: str = "model") -> None:
         require_same_recipe(model, store)
         self.recipe = Recipe.from_dict(store.recipe)
+        _require_one_scale(self.recipe, store)
         require_encoder(encoder.settings, self.recipe.encoder)
         self.model, self.store, self.encoder, self.name = model, store, encoder, name
         self.classes = [str(each) for each in model.classes_]
@@ -110,8 +111,8 @@ class StoreExplainer:
         seen = self.look(picture)
         found = blob_contributions(self.model, seen.embeddings, self.store.fingerprint)
         position = int(found.probabilities.argmax()) if label is None else position_of(label, self.classes, self.name)
-        shares = _shares(seen.blobs, found, position)
-        why_not = {view: self._why_not(view) for view in views}
+        shares = shares_of(seen.blobs, found, position)
+        why_not = {view: self.why_no_map(view) for view in views}
         maps: dict[View, NDArray[np.float32]] = {}
         for view in [view for view in views if not why_not[view]]:
             try:
@@ -136,13 +137,31 @@ class StoreExplainer:
         ImageError
             If there is no blob.
         """
-        return self.embed(picture.pixels, find_blobs(picture.pixels, picture.mask, self.recipe.crops))
+        blobs = find_blobs(picture.pixels, picture.mask, self.recipe.crops)
+        return self.embed(normalise_stains(picture.pixels, self.recipe.stain)[0], blobs)
 
     def embed(self, pixels: NDArray[np.uint8], blobs: Blobs) -> Seen:
-        """Cut and embed blobs that are known; the pixels may be others than those they were found on."""
+        """Cut and embed blobs that are known; the pixels, whose stains stay, may be others than they were found on."""
         crops = [self.encoder.prepare(cut_crop(pixels, blobs, blob, self.recipe.crops)) for blob in blobs.blobs]
         parts = [self.encoder.encode(crops[start : start + _AT_ONCE]) for start in range(0, len(crops), _AT_ONCE)]
         return Seen(blobs, crops if self.encoder.in_worker else np.stack(crops), np.concatenate(parts))
+
+    def why_no_map(self, view: View) -> str:
+        """Say why there is no such heatmap; empty where there is one."""
+        name = self.recipe.encoder.name
+        if not isinstance(self.encoder, ModelEncoder):
+            return (
+                f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
+            )
+        try:
+            layout = layout_of(self.encoder.running)
+        except EncoderError as error:
+            return f"no map within blobs: {error.found}; blobs have contributions"
+        if view == "rollout" and layout.no_rollout:
+            return f"no {_METHODS[view]}: {layout.no_rollout}"
+        if view == "grad-cam" and not any(mlp_heads(self.model)):
+            return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
+        return ""
 
     def probabilities(self, images: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
         """Return what the model says of several images, (n_images, n_classes), from the embeddings of their blobs."""
@@ -180,30 +199,8 @@ class StoreExplainer:
         scaled: NDArray[np.float32] = (maps * (wanted / sums)[:, None, None]).astype(np.float32)
         return scaled
 
-    def _why_not(self, view: View) -> str:
-        name = self.recipe.encoder.name
-        if not isinstance(self.encoder, ModelEncoder):
-            return (
-                f"no map within blobs: {name} describes a crop as a whole, it has no tokens; blobs have contributions"
-            )
-        try:
-            layout = layout_of(self.encoder.running)
-        except EncoderError as error:
-            return f"no map within blobs: {error.found}; blobs have contributions"
-        if view == "rollout" and layout.no_rollout:
-            return f"no {_METHODS[view]}: {layout.no_rollout}"
-        if view == "grad-cam" and not any(mlp_heads(self.model)):
-            return "no Grad-CAM: the model has no MLP head with a weight, and other heads have no gradient"
-        return ""
-
     def _notes(self, picture: Picture, seen: Seen) -> list[str]:
-        notes = []
-        if seen.blobs.source != "mask":
-            notes.append(
-                {"tissue": "no usable mask: tissue was found on the image itself"}.get(
-                    seen.blobs.source, "no blob of the mask is large enough: the whole mask was taken as one"
-                )
-            )
+        notes = [seen.blobs.note] if seen.blobs.note else []
         if len(seen.blobs.blobs) == 1:
             notes.append("one blob: without it the class prior is what is left")
         if any(row.split == "train" and row.sha256 == picture.sha256 for row in self.store.images.values()):
@@ -230,7 +227,21 @@ def require_same_recipe(model: Any, store: Store) -> None:
         )
 
 
-def _shares(blobs: Blobs, found: Contributions, position: int) -> tuple[BlobShare, ...]:
+def _require_one_scale(recipe: Recipe, store: Store) -> None:
+    """Refuse crops at several scales: these overlap, so that no blob's crop could be left out by itself."""
+    if not recipe.crops.of_one_scale:
+        crops = recipe.crops
+        tiles = f" and tiles of {crops.tile_px} px" if crops.tile_px else ""
+        raise SettingError(
+            f"{store.path}: crops at scales {', '.join(map(str, crops.scales))}{tiles}, which show the same tissue "
+            "several times",
+            expected="a store with one crop of each blob",
+            remedy="Extract one without --scales and --tiles, fit a model on it, and explain that.",
+        )
+
+
+def shares_of(blobs: Blobs, found: Contributions, position: int) -> tuple[BlobShare, ...]:
+    """Tell of each blob what it did to the decision for a class."""
     changes = found.of(position)
     return tuple(
         BlobShare(

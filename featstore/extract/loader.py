@@ -12,8 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blobs, Draws, augment, bring_to_working_size, cut_crop, draw, find_blobs
-from featstore.dataset import Reason, colour_shares, contamination, contamination_note, read_image, read_mask
+from featstore.crops import (
+    Blobs,
+    Draws,
+    Place,
+    augment,
+    bring_to_working_size,
+    cut_place,
+    draw,
+    find_blobs,
+    find_places,
+    normalise_stains,
+)
+from featstore.dataset import Reason, contaminant, find_artefacts, perceptual_hash, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import FeatstoreError, ImageError
 from featstore.extract.plan import ImageJob, note_without_folders
@@ -35,7 +46,9 @@ class Loaded:
         Why it is left out; both empty when all is well.
     source : str
         Where the blobs came from.
-    boxes : list of (blob, area_px, x0, y0, x1, y1)
+    look : str
+        The image's perceptual hash.
+    boxes : list of (blob, area_px, x0, y0, x1, y1, scale, parent)
     keys : list of (blob, repeat)
     artefact : str
         What contaminates the image; a training image is not cropped then.
@@ -52,6 +65,7 @@ class Loaded:
     note: str = ""
     artefact: str = ""
     source: str = ""
+    look: str = ""
     boxes: list[tuple[int, ...]] = field(default_factory=list)
     keys: list[tuple[int, int]] = field(default_factory=list)
     encoded: list[NDArray[np.float32]] = field(default_factory=list)
@@ -106,7 +120,7 @@ class Loader:
         except Exception as error:  # noqa: BLE001 - as in `load`
             loaded.fail(error)
 
-    def _open(self, loaded: Loaded) -> tuple[Pixels, Blobs] | None:
+    def _open(self, loaded: Loaded) -> tuple[Pixels, Blobs, Sequence[Place]] | None:
         """Read and segment an image; None where it is contaminated and meant for training."""
         record = loaded.job.record
         with _timed(loaded, "decode"):
@@ -114,26 +128,37 @@ class Loader:
             mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
         with _timed(loaded, "segment"):
             blobs = find_blobs(image, mask, self.recipe.crops)
-            shares = colour_shares(image, blobs.tissue)
-        loaded.artefact = str(contamination(shares) or "")
+            loaded.artefact, why = self._contaminant(image, blobs)
+            loaded.look = perceptual_hash(image)
+            places = find_places(blobs, self.recipe.crops, record.mpp)
         loaded.source = str(blobs.source)
-        loaded.note = "; ".join(text for text in (_NOTES[blobs.source], contamination_note(shares)) if text)
+        loaded.note = "; ".join(text for text in (blobs.note, why) if text)
         if loaded.artefact and loaded.job.split == "train":
             return None
-        loaded.boxes = [(blob.index, blob.area_px, *blob.box) for blob in blobs.blobs]
-        return image, blobs
+        loaded.boxes = [place.row for place in places]
+        return image, blobs, places
+
+    def _contaminant(self, image: Pixels, blobs: Blobs) -> tuple[str, str]:
+        """Tell what would keep an image out of training, as a code and in words."""
+        if self.recipe.crops.artefacts == "keep":
+            return "", ""
+        reason, why = contaminant(find_artefacts(image, blobs.tissue), blobs.tissue)
+        return str(reason or ""), why
 
     def _load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:
         opened = self._open(loaded)
         if opened is None:
             return
-        image, blobs = opened
-        for blob in blobs.blobs:
-            missing = loaded.job.missing(blob.index)
+        image, blobs, places = opened
+        with _timed(loaded, "augment"):
+            image, note = normalise_stains(image, self.recipe.stain)
+        loaded.note = "; ".join(text for text in (loaded.note, note) if text)
+        for place in places:
+            missing = loaded.job.missing(place.number)
             if missing:
                 with _timed(loaded, "augment"):
-                    clean = cut_crop(image, blobs, blob, self.recipe.crops)
-                yield from self._make_repeats(loaded, clean, blob.index, missing)
+                    clean = cut_place(image, blobs, place, self.recipe.crops)
+                yield from self._make_repeats(loaded, clean, place.number, missing)
 
     def _make_repeats(self, loaded: Loaded, clean: Pixels, blob: int, repeats: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Make repeats of one blob, and encode them here if the encoder is of the light kind."""
@@ -156,13 +181,6 @@ class Loader:
     def _draws(self, job: ImageJob, blob: int, repeat: int) -> Draws:
         settings, seed = self.recipe.augmentation, self.recipe.seed
         return draw(settings, seed=seed, image_digest=job.sha256, blob=blob, repeat=repeat)
-
-
-_NOTES = {
-    "mask": "",
-    "whole_mask": "no blob of the mask is large enough: the whole mask was taken as one",
-    "tissue": "no usable mask: tissue was found on the image itself",
-}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from featstore.encoders import Encoder
 from featstore.errors import DataError, ImageError, RecipeMismatchError
 from featstore.extract.loader import Loaded, Loader
 from featstore.extract.plan import ImageJob
+from featstore.extract.resolution import require_resolutions
 from featstore.recipe import EncoderSettings, Recipe, differences
 
 __all__ = ["reembed", "require_encoder"]
@@ -67,6 +68,7 @@ def reembed(
     for image, blob, repeat in wanted:
         by_image.setdefault(str(image), set()).add((int(blob), int(repeat)))
     records = _unchanged(dataset, {image: identities[image] for image in by_image})
+    require_resolutions(records.values(), settings.crops, {})
     loader = Loader(settings, encoder)
     found: dict[Key, NDArray[np.float32]] = {}
     for image, pairs in by_image.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from featstore.crops import STAINS_KEPT
 from featstore.dataset import Dataset, ImageRecord
 from featstore.extract.sink import Known
 from featstore.extract.stages import STAGES, Bottleneck
@@ -34,6 +35,8 @@ class Extraction:
         ``image``, ``reason`` and ``note`` of every image that has none.
     fallbacks : list of dict
         ``image``, ``source`` and ``note`` where blobs did not come from the mask.
+    unnormalised : list of dict
+        ``image``, ``reason`` and ``note`` of images whose stains stayed as they were, where they were to be normalised.
     incomplete : list of dict
         ``image``, ``reason`` and ``note`` of images that have embeddings, and of which others failed in this run.
     absent : list of str
@@ -56,6 +59,7 @@ class Extraction:
     images: int = 0
     rejected: list[dict[str, str]] = field(default_factory=list)
     fallbacks: list[dict[str, str]] = field(default_factory=list)
+    unnormalised: list[dict[str, str]] = field(default_factory=list)
     incomplete: list[dict[str, str]] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     replaced: int = 0
@@ -91,4 +95,6 @@ def summarise(
         result.blobs += known.blobs
         if known.source != "mask" and record.mask_path:
             result.fallbacks.append({"image": record.image, "source": known.source, "note": known.note})
+        if STAINS_KEPT in known.note:
+            result.unnormalised.append({"image": record.image, "reason": "stains_kept", "note": known.note})
     result.absent = sorted(images.keys() - {record.image for record in dataset.records})

@@ -6,16 +6,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from featstore.dataset import Dataset, Reason
+from featstore.dataset import Dataset, ImageRecord, Reason
 from featstore.encoders import Encoder
 from featstore.errors import DataError
 from featstore.extract.interrupts import Interrupts
 from featstore.extract.loader import Loaded
 from featstore.extract.plan import Repeats, Shard, plan_extraction, record_facts
+from featstore.extract.resolution import require_resolutions, resolution_of
 from featstore.extract.result import Extraction, Progress, summarise
 from featstore.extract.sink import EmbeddingSink
 from featstore.extract.stages import find_bottleneck
@@ -73,7 +75,7 @@ def extract(
     Raises
     ------
     DataError
-        If no image of the data can be used.
+        If no image of the data can be used, or tiles are to have a resolution and that of images is not known.
     FeatstoreError
         If processes were killed again and again, or a machine can't go on. What was finished is committed.
     """
@@ -82,11 +84,16 @@ def extract(
     records = (shard or Shard()).records(dataset)
     result = Extraction()
     with Interrupts() as interrupts:
+        require_resolutions(records, recipe.crops, sink.images)
         plan = plan_extraction(records, sink, repeats, interrupts.check)
         for record, facts in plan.settled:
             sink.register(record.image, **record_facts(record), **facts)
         if plan.jobs:
-            with engine(setup) as chosen, _Storing(chosen, sink, result, progress, len(plan.jobs)) as storing:
+            resolution = partial(resolution_of, crops=recipe.crops)
+            with (
+                engine(setup) as chosen,
+                _Storing(chosen, sink, result, progress, len(plan.jobs), resolution) as storing,
+            ):
                 chosen.embed(plan.jobs, storing.put, interrupts.check)
         result.version = sink.commit()
     summarise(result, dataset, records, sink.images)
@@ -102,11 +109,18 @@ class _Storing(Writing):
     """Stores what an engine finishes, and commits now and then; at the end it tells how the time was spent."""
 
     def __init__(
-        self, engine: Engine, sink: EmbeddingSink, result: Extraction, progress: Callable[[Progress], None], total: int
+        self,
+        engine: Engine,
+        sink: EmbeddingSink,
+        result: Extraction,
+        progress: Callable[[Progress], None],
+        total: int,
+        resolution: Callable[[ImageRecord], str],
     ) -> None:
         super().__init__(self._store)
         self._engine, self._sink, self._result = engine, sink, result
         self._progress, self._total, self._done = progress, total, 0
+        self._resolution = resolution
         self._recorded = dict(sink.how)
         self._committed_at = time.perf_counter()
 
@@ -139,7 +153,8 @@ class _Storing(Writing):
             self._result.replaced += 1
         facts: dict[str, Any] = {**record_facts(record), "sha256": job.sha256, "mask_sha256": job.mask_sha256}
         facts.update(reason=loaded.reason, note=loaded.note, artefact=loaded.artefact)
-        facts.update(source=loaded.source, blobs=len(loaded.boxes))
+        facts.update(source=loaded.source, look=loaded.look)
+        facts.update(blobs=len(loaded.boxes), mpp=self._resolution(record))
         if loaded.keys and not loaded.reason:
             blobs, repeats = zip(*loaded.keys, strict=True)
             self._sink.add(record.image, blobs, repeats, np.stack(loaded.encoded), facts=facts, boxes=loaded.boxes)

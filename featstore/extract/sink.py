@@ -41,6 +41,12 @@ class Known(Protocol):
     @property
     def note(self) -> str: ...  # noqa: D102
 
+    @property
+    def look(self) -> str: ...  # noqa: D102
+
+    @property
+    def mpp(self) -> str: ...  # noqa: D102
+
 
 class EmbeddingSink(Protocol):
     """Takes embeddings, an image at a time, and makes them durable when told to."""

@@ -9,12 +9,17 @@ from typing import Any
 
 from featstore.errors import DataError
 from featstore.extras import require_extra
+from featstore.report.words import shown
 from featstore.store.disk.files import write_atomically
 
-__all__ = ["draw_sweep", "require_matplotlib"]
+__all__ = ["draw_rows", "draw_sweep", "require_matplotlib"]
 
-_AXES = {"repeats": "augmented repeats of a training crop", "max_blobs": "blobs of an image, the largest ones"}
-_LINES = ("store", "preset", "repeats", "max_blobs")
+_AXES = {
+    "repeats": "augmented repeats of a training crop",
+    "max_blobs": "blobs of an image, the largest ones",
+    "scales": "scales of crops: + pooled, : side by side",
+}
+_LINES = ("store", "preset", "repeats", "max_blobs", "scales")
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's, told apart by people who see colours differently."""
 
@@ -33,7 +38,7 @@ def require_matplotlib() -> Any:
 def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw macro-F1 over what was varied, as PNG: the mean over seeds, a dot a seed, a standard deviation as a band.
 
-    Repeats are the axis, or blobs where only these were varied; all else makes lines of its own.
+    Repeats are the axis, or else blobs, or scales, where these were varied; all else makes lines of its own.
 
     Parameters
     ----------
@@ -48,24 +53,43 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     MissingExtraError
         If matplotlib is not installed.
     """
-    if not rows:
-        raise DataError("a sweep without rows", expected="one or more")
     require_matplotlib()
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    axis = "max_blobs" if _varied(rows, "max_blobs") and not _varied(rows, "repeats") else "repeats"
+    picture = io.BytesIO()
+    with rc_context({"text.parse_math": False}):  # a store's name with $ is no formula
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        draw_rows(figure.add_subplot(), rows)
+        FigureCanvasAgg(figure).print_figure(picture, format="png", dpi=150, metadata={"Software": None})
+    write_atomically(path, picture.getvalue())
+
+
+def draw_rows(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the rows of a sweep into axes of matplotlib; those read from a CSV have no figures of single seeds.
+
+    Raises
+    ------
+    DataError
+        If there are no rows.
+    """
+    if not rows:
+        raise DataError("a sweep without rows", expected="one or more")
+    axis = next((name for name in _AXES if _varied(rows, name)), "repeats")
     names = [name for name in _LINES if name != axis and _varied(rows, name)]
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         lines.setdefault(", ".join(_told(name, row[name]) for name in names), []).append(row)
-    places = sorted({row[axis] for row in rows}, key=_first_numbers)
+    places = list(dict.fromkeys(row[axis] for row in rows))
+    if axis != "scales":
+        places.sort(key=_first_numbers)
     for number, (label, of_line) in enumerate(lines.items()):
         _draw_line(axes, of_line, [places.index(row[axis]) for row in of_line], label, _COLOURS[number % len(_COLOURS)])
-    seeds = len(rows[0]["macro_f1_by_seed"])
-    band = f"line: mean of {seeds} seeds, band: their standard deviation" if seeds > 1 else "one seed"
+    seeds = len(rows[0].get("macro_f1_by_seed", ()))
+    several = rows[0]["macro_f1_std"] is not None
+    counted = f"{seeds} seeds" if seeds else "all seeds"
+    band = f"line: mean of {counted}, band: their standard deviation" if several else "one seed"
     level = "macro-F1 of single heads, nested cross-validation"
     axes.set(xlabel=_AXES[axis], ylabel=level, title=f"{rows[0]['images']} images; {band}")
     axes.set_xticks(range(len(places)), [_shown(place) for place in places])
@@ -73,9 +97,6 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if names:
         axes.legend(frameon=False)
-    picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(picture, format="png", dpi=150, metadata={"Software": None})
-    write_atomically(path, picture.getvalue())
 
 
 def _draw_line(axes: Any, rows: Sequence[Mapping[str, Any]], places: Sequence[int], label: str, colour: str) -> None:
@@ -86,12 +107,12 @@ def _draw_line(axes: Any, rows: Sequence[Mapping[str, Any]], places: Sequence[in
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(x, mean, color=colour, marker="o", label=label)
     for place, row in zip(x, rows, strict=True):
-        values = row["macro_f1_by_seed"]
+        values = row.get("macro_f1_by_seed", ())
         axes.plot([place] * len(values), values, ".", color=colour, alpha=0.5, markersize=4)
 
 
 def _varied(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    return len({row[name] for row in rows}) > 1
+    return len({row.get(name) for row in rows}) > 1
 
 
 def _first_numbers(place: int | None) -> float:
@@ -100,7 +121,9 @@ def _first_numbers(place: int | None) -> float:
 
 def _told(name: str, value: Any) -> str:
     if name in ("store", "preset"):
-        return str(value).replace("$", r"\$")  # which would begin a formula
+        return shown(value)
+    if name == "scales":
+        return f"scales {_shown(value)}"
     return f"{_shown(value)} {'blobs' if name == 'max_blobs' else 'repeats'}"
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from featstore.errors import DataError
 from featstore.store.instances import Bag, Instances, Located, Repeats, SharedRows, repeat_numbers
 from featstore.store.runs import rows_of_runs, run_means, run_starts
+from featstore.store.scales import TILES, at_scales, side_by_side
 
 __all__ = ["Bag", "Bags", "Instances"]
 
@@ -98,8 +99,12 @@ class Bags:
         labels: Mapping[str, str] | None = None,
         groups: Mapping[str, str] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        scale: NDArray[np.int32] | None = None,
+        parent: NDArray[np.int32] | None = None,
     ) -> Bags:
         """Take rows that are in key order already; ``start`` is the first row of each image, of shape (n_images,).
+
+        ``scale`` and ``parent`` are those of each row; without them each is its blob's own crop.
 
         Raises
         ------
@@ -107,7 +112,7 @@ class Bags:
             If an image has no clean instance (repeat 0).
         """
         names = np.array(images, dtype=np.str_)
-        rows = SharedRows(embeddings, blob, repeat)
+        rows = SharedRows(embeddings, blob, repeat, scale, parent)
         rows.require_clean(names, start)
         label_of, group_of = labels or {}, groups or {}
         return cls(
@@ -147,6 +152,12 @@ class Bags:
     def repeats(self) -> list[int]:
         """The repeats present, 0 (clean) among them."""
         return [int(value) for value in np.unique(self._rows.repeat[self._all_rows()[0]])]
+
+    @property
+    def scales(self) -> list[int]:
+        """The scales present: 1 (blobs), then wider squares around them, then 0 (tiles)."""
+        found = np.unique(self._rows.scale_at(self._all_rows()[0])).tolist()
+        return sorted(found, key=lambda scale: (scale == TILES, scale))
 
     @property
     def lacking_repeats(self) -> int:
@@ -201,9 +212,38 @@ class Bags:
         whole = (found == blobs) & (found > 0)
         kept = rows[wanted & whole[image]]
         start = np.cumsum(found[whole]) - found[whole]
-        taken = SharedRows(self._rows.embeddings[kept], self._rows.blob[kept], np.zeros(len(kept), dtype=np.int32))
+        taken = replace(self._rows.copied(kept), repeat=np.zeros(len(kept), dtype=np.int32))
         some: Bags = self[whole]
         return replace(some, _rows=taken, _start=start, _stop=start + found[whole])
+
+    def at_scales(self, scales: Sequence[int]) -> Bags:
+        """Return the same images with the crops of some scales alone.
+
+        Parameters
+        ----------
+        scales : sequence of int
+            1 for blobs, 2 and more for squares so many times as wide around them, 0 for tiles.
+
+        Raises
+        ------
+        SettingError
+            If one is not there.
+        DataError
+            If an image has no crop left.
+        """
+        return at_scales(self, scales)
+
+    def side_by_side(self, scales: Sequence[int]) -> Bags:
+        """Return bags with one instance for each blob and repeat: its embeddings at several scales, one after another.
+
+        Of several crops at one scale, which tiles are, it takes the mean. Embeddings are as many times as long.
+
+        Raises
+        ------
+        SettingError, DataError
+            As `at_scales`, or if a blob lacks a scale that others have.
+        """
+        return side_by_side(self, scales)
 
     def instances(self, repeats: Repeats = "clean") -> Instances:
         """Return the rows of all bags, in the order of the images, then blob, then repeat.

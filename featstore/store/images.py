@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
 from featstore.errors import DataError, SettingError
+from featstore.store.looks import near_pairs
 
 __all__ = ["SPLITS", "ImageRow", "check_row", "merged", "twin_groups"]
 
@@ -40,6 +41,10 @@ class ImageRow:
     given : str
         Digest of label, split and group as the data gave them at the last extraction: what was changed in the
         store since (``store label``) stays until the data themselves change.
+    look : str
+        Its perceptual hash, turned and mirrored in eight ways, 64 hexadecimal digits each; empty where it is not known.
+    mpp : str
+        Micrometres a pixel that its tiles were cut by; empty where that made no difference.
     """
 
     image: str
@@ -56,6 +61,8 @@ class ImageRow:
     note: str = ""
     artefact: str = ""
     given: str = ""
+    look: str = ""
+    mpp: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -84,7 +91,7 @@ _TYPES: dict[str, type[Any]] = {
 
 
 def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
-    """Name the group of each image: the same ``group``, the same file, or the same mask put images together.
+    """Name the group of each image: one ``group``, file or mask, or nearly the same look, put images together.
 
     Twins like these must never straddle a fold. A mask counts only where blobs came from it: that two masks are
     empty says nothing about their images. A group takes the ``group``, or else the name, of its first image by name.
@@ -98,14 +105,19 @@ def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
             name = parent[name]
         return name
 
+    def join(one: str, other: str) -> None:
+        first, second = sorted((root(one), root(other)))
+        parent[second] = first
+
     owner: dict[tuple[str, str], str] = {}
     for row in ordered:
         parent[row.image] = row.image
-        mask = row.mask_sha256 if row.source in {"mask", "whole_mask"} else ""
+        mask = row.mask_sha256 if row.source in {"mask", "whole_mask", "mask_cleaned"} else ""
         for trait in (("group", row.group), ("image", row.sha256), ("mask", mask)):
             if trait[1]:
-                first, second = sorted((root(owner.setdefault(trait, row.image)), root(row.image)))
-                parent[second] = first
+                join(owner.setdefault(trait, row.image), row.image)
+    for one, other in near_pairs([row.look for row in ordered]):
+        join(ordered[one].image, ordered[other].image)
     title = {row.image: row.group or row.image for row in ordered}
     return {name: title[root(name)] for name in parent}
 

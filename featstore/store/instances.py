@@ -58,11 +58,29 @@ class Located(NamedTuple):
 
 @dataclass(frozen=True)
 class SharedRows:
-    """The rows behind bags, shared by every subset of them; an image's rows stand together."""
+    """The rows behind bags, shared by every subset of them; an image's rows stand together.
+
+    Without ``scale`` and ``parent`` each is its blob's own crop.
+    """
 
     embeddings: NDArray[np.floating[Any]]
     blob: NDArray[np.int32]
     repeat: NDArray[np.int32]
+    scale: NDArray[np.int32] | None = None
+    parent: NDArray[np.int32] | None = None
+
+    def scale_at(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Tell at which scale rows are: 1 the blob, 2 and more its surroundings, 0 a tile."""
+        return np.ones(len(rows), dtype=np.int32) if self.scale is None else self.scale[rows]
+
+    def parent_at(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Tell the number of the blob that rows belong to."""
+        return self.blob[rows] if self.parent is None else self.parent[rows]
+
+    def copied(self, rows: NDArray[np.intp]) -> SharedRows:
+        """Return some of the rows alone."""
+        columns = (self.embeddings, self.blob, self.repeat, self.scale, self.parent)
+        return SharedRows(*(None if column is None else column[rows] for column in columns))  # type: ignore[arg-type]
 
     def require_clean(self, images: NDArray[np.str_], start: NDArray[np.intp]) -> None:
         """Refuse images without a clean instance; ``start`` is the first row of each.

@@ -49,7 +49,7 @@ class JoinedBags:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """``fingerprint``, those of all views with a plus between, and their ``version``s; empty for arrays."""
+        """``fingerprint``, those of all views with a plus between, and each one's ``version``; empty for arrays."""
         all_of = [view.provenance for view in self.views]
         if not all("fingerprint" in one for one in all_of):
             return {}

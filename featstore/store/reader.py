@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import SettingError, StoreNotFoundError
 from featstore.store.bags import Bags
-from featstore.store.disk.segments import BLOB_COLUMNS
+from featstore.store.disk.segments import BLOB_COLUMNS, is_scaled
 from featstore.store.disk.versions import Version, read_version, version_numbers
 from featstore.store.images import SPLITS, ImageRow, twin_groups
 from featstore.store.index import KeyIndex, blob_table
 from featstore.store.keys import named_table
 from featstore.store.packed import PackedVersion, read_packed
 from featstore.store.runs import run_starts
+from featstore.store.scales import scales_of_rows
 from featstore.store.subsets import as_labelled, chosen_rows, first_blobs, is_whole, positions, repeats_up_to
 
 __all__ = ["Store", "open_store"]
@@ -92,8 +93,15 @@ class Store:
         return self.state.images
 
     @cached_property
+    def _read(self) -> tuple[KeyIndex, NDArray[np.int32] | None]:
+        """The index, and the blobs if they have crops of several scales."""
+        segments, images = self.state.read_segments(), self.state.images
+        scaled = any(is_scaled(segment.blobs) for segment in segments)
+        return KeyIndex.build(segments, images), blob_table(segments, images)[1] if scaled else None
+
+    @property
     def _index(self) -> KeyIndex:
-        return KeyIndex.build(self.state.read_segments(), self.state.images)
+        return self._read[0]
 
     @property
     def keys(self) -> NDArray[np.void]:
@@ -103,9 +111,10 @@ class Store:
 
     @property
     def blobs(self) -> NDArray[np.void]:
-        """Blobs whose box is known, a structured array of image (str), blob, area_px, x0, y0, x1, y1, in key order.
+        """Blobs whose box is known, in key order: a structured array of image (str), `BLOB_COLUMNS` without the image.
 
-        The box is half-open, in pixels of the image.
+        The box is half-open, in pixels of the image. ``scale`` is 1 for a blob's own crop, 2 and more for one of its
+        surroundings, 0 for a tile of it; ``parent`` is the number of that blob.
         """
         names, table = blob_table(self.state.read_segments(), self.state.images)
         columns = {name: table[:, number] for number, name in enumerate(BLOB_COLUMNS)}
@@ -181,7 +190,8 @@ class Store:
         labelled : bool, optional
             Only images that have a label; by default for the training split.
         max_blobs : int, optional
-            So many of each image's blobs, those with the lowest numbers: the largest of an extraction. All by default.
+            So many of each image's blobs, those with the lowest numbers: the largest of an extraction, each with its
+            crops at other scales. All by default.
 
         Returns
         -------
@@ -195,10 +205,13 @@ class Store:
         """
         only_labelled = split == "train" if labelled is None else labelled
         usable = as_labelled(self.usable(split), labels, groups, only_labelled=only_labelled)
-        index = self._index
+        index, blobs = self._read
         rows = chosen_rows(index, self.path, repeats_up_to(repeats, self.repeats, self.path), usable, None)
+        scale, parent = (None, None) if blobs is None else scales_of_rows(index, blobs, rows)
         if max_blobs is not None:
-            rows = first_blobs(index, rows, max_blobs)
+            kept = first_blobs(index, rows, max_blobs, parent)
+            rows = rows[kept]
+            scale, parent = (None if column is None else column[kept] for column in (scale, parent))
         start = run_starts(index.image[rows])
         return Bags.from_sorted(
             index.gather(rows, self.dim, self.dtype),
@@ -209,6 +222,8 @@ class Store:
             labels={name: row.label for name, row in usable.items()},
             groups=twin_groups(usable.values()),
             provenance={"fingerprint": self.fingerprint, "version": self.version},
+            scale=scale,
+            parent=parent,
         )
 
     def usable(self, split: str = "all") -> dict[str, ImageRow]:

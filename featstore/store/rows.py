@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featstore.errors import DataError
-from featstore.store.disk.segments import BLOB_COLUMNS
+from featstore.store.disk.segments import BLOB_COLUMNS, OF_SCALES
 
 __all__ = ["Added", "Identity", "Rows", "checked_embeddings"]
 
@@ -27,7 +27,7 @@ class Rows:
     Attributes
     ----------
     blobs, repeats : ndarray of shape (n,), int32
-    boxes : ndarray of shape (n_blobs, 6), int32
+    boxes : ndarray of shape (n_blobs, 8), int32
     order : ndarray of shape (n,), int, or None
         Where each row stood in what was given; None where that was in order.
     """
@@ -143,15 +143,18 @@ def _boxes(values: ArrayLike, image: str) -> NDArray[np.int32]:
     array = _array(values, "boxes", image)
     if array.size == 0:
         return np.zeros((0, width), dtype=np.int32)
+    if array.ndim == 2 and array.shape[1] == width - OF_SCALES:
+        array = np.column_stack([array, np.ones_like(array[:, 0]), array[:, 0]])  # each is its blob's own crop
     limits = np.iinfo(np.int32)
     if (
         array.shape != (len(array), width)
         or array.dtype.kind not in "iu"
         or not limits.min <= int(array.min()) <= int(array.max()) <= limits.max
-        or int(array[:, :2].min()) < 0
+        or int(array[:, [0, 1, -2, -1]].min()) < 0
     ):
         raise DataError(
             f"image {image!r}: boxes of shape {array.shape}, {array.dtype}, or with numbers out of range",
-            expected=f"whole numbers of shape (n_blobs, {width}): number, area_px, x0, y0, x1, y1",
+            expected=f"whole numbers of shape (n_blobs, {width - OF_SCALES}): number, area_px, x0, y0, x1, y1; or of "
+            f"shape (n_blobs, {width}): scale and parent as well",
         )
     return array.astype(np.int32)

@@ -41,8 +41,12 @@ def chosen_rows(
     return rows
 
 
-def first_blobs(index: KeyIndex, rows: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Keep, of rows in key order, those of the first so many blobs of each image.
+def first_blobs(
+    index: KeyIndex, rows: NDArray[np.intp], count: int, parent: NDArray[np.int32] | None = None
+) -> NDArray[np.bool_]:
+    """Tell which of some rows in key order are of the first so many blobs of each image.
+
+    ``parent`` is the blob that each row belongs to, where that is not its own number.
 
     Raises
     ------
@@ -52,9 +56,12 @@ def first_blobs(index: KeyIndex, rows: NDArray[np.intp], count: int) -> NDArray[
     if count < 1:
         raise SettingError(f"max_blobs is {count}", expected="1 or more")
     image, blob = index.image[rows], index.blob[rows]
-    number = run_numbers(run_starts(image, blob), len(rows))
-    first_of_image = run_starts(image)
-    kept: NDArray[np.intp] = rows[number - number[first_of_image][run_numbers(first_of_image, len(rows))] < count]
+    owner = (image.astype(np.int64) << 32) + (blob if parent is None else parent)
+    owners = np.unique(owner)
+    of_image = owners >> 32
+    first = run_starts(of_image)
+    early = np.arange(len(owners)) - first[run_numbers(first, len(owners))] < count
+    kept: NDArray[np.bool_] = early[np.searchsorted(owners, owner)]
     return kept
 
 

@@ -122,8 +122,9 @@ class StoreWriter:
             All that is known of the image (fields of `ImageRow`), instead of label, split and group.
         new : mapping, optional
             What to say of the image (fields of `ImageRow`) if it is new, besides label, split and group.
-        boxes : array-like of shape (n_blobs, 6), int
-            Of each blob cropped: number, area_px, x0, y0, x1, y1.
+        boxes : array-like of shape (n_blobs, 6) or (n_blobs, 8), int
+            Of each blob cropped: number, area_px, x0, y0, x1, y1; and for crops that are not their blob's own the scale
+            (0 for a tile) and the number of the blob that they belong to.
 
         Raises
         ------

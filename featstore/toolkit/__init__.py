@@ -7,6 +7,7 @@ from featstore.toolkit.mlp import MLPHead
 from featstore.toolkit.persistence import load_model, save_model
 from featstore.toolkit.pooling import MeanPool, PooledHead
 from featstore.toolkit.presets import m4, m5
+from featstore.toolkit.scales import OnScales, ScalePool
 from featstore.toolkit.temperature import TemperatureScaling
 from featstore.toolkit.views import OnView
 
@@ -15,8 +16,10 @@ __all__ = [
     "LogitFusion",
     "MLPHead",
     "MeanPool",
+    "OnScales",
     "OnView",
     "PooledHead",
+    "ScalePool",
     "TemperatureScaling",
     "load_model",
     "logits_of",

@@ -25,10 +25,14 @@ _CONSTANTS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class Encoder:
-    """Turn estimators into JSON values; arrays and boosters go to ``members``, by name."""
+    """Turn estimators into JSON values; arrays and boosters go to ``members``, by name.
+
+    ``version`` is that of the format which has all their classes.
+    """
 
     def __init__(self) -> None:
         self.members: dict[str, bytes] = {}
+        self.version = 1
 
     def estimator(self, estimator: Any) -> dict[str, Any]:
         """Return class, parameters and fitted state; the state of one that is not fitted is empty."""
@@ -36,6 +40,7 @@ class Encoder:
         known: Any = saved_class(name) if name in REGISTRY else None
         if type(estimator) is not known:
             raise ModelFormatError(f"an estimator of class {name} can't be saved", remedy=_REMEDY)
+        self.version = max(self.version, REGISTRY[name].since)
         given = sorted(estimator.get_params(deep=False).items())
         params = {key: value for key, value in given if value is not None and key not in REGISTRY[name].how}
         return {
@@ -99,6 +104,7 @@ class Decoder:
 
     def __init__(self, members: Mapping[str, bytes]) -> None:
         self.members = dict(members)
+        self.version = 1
 
     def estimator(self, node: Any) -> Any:
         """Return the estimator, after checking that it is one that could have been saved."""
@@ -106,6 +112,7 @@ class Decoder:
             raise ModelFormatError(f"an estimator described by {_brief(node)}", expected="class, params and state")
         name, params, state = node["class"], node["params"], node["state"]
         cls = saved_class(name)
+        self.version = max(self.version, REGISTRY[name].since)
         if not isinstance(params, dict) or not isinstance(state, dict):
             raise ModelFormatError(f"{name} with params or state that are not by name")
         estimator = _make(cls, {key: self.value(value) for key, value in params.items()})

@@ -17,7 +17,8 @@ Loading makes only estimators of a fixed list of classes (`featstore.toolkit.reg
 parameters and fitted attributes, and checks that these fit together.
 
 To change the format: raise ``FORMAT_VERSION``, say in ``docs/format.md`` what differs, keep reading the older ones, and
-add a file of the new version to the tests. A reader refuses versions that it does not know.
+add a file of the new version to the tests. A reader refuses versions that it does not know. A class that came with a
+version makes files of that version; others are written as before.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from featstore.toolkit.codec import Decoder, Encoder
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT = "featstore-model"
 _REMEDY = "Use a file written by featstore fit or save_model, or fit the model again."
 
@@ -66,7 +67,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
             f"{type(model).__name__} is not a fitted model", remedy="Call its fit before saving it."
         ) from error
     encoder = Encoder()
-    document = {"format": _FORMAT, "format_version": FORMAT_VERSION, "model": encoder.estimator(model)}
+    plain = encoder.estimator(model)
+    document = {"format": _FORMAT, "format_version": encoder.version, "model": plain}
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1, sort_keys=True)
     write_archive(Path(path), {"model.json": text.encode(), **encoder.members})
 
@@ -92,7 +94,9 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     try:
         members = read_archive(Path(path))
         decoder = Decoder(members)
-        model = decoder.estimator(_document(decoder.members.pop("model.json"))["model"])
+        document = _document(decoder.members.pop("model.json"))
+        model = decoder.estimator(document["model"])
+        _require_version(document["format_version"], decoder.version)
         if decoder.members:
             raise ModelFormatError(f"members that nothing refers to ({min(decoder.members)})")
     except ModelFormatError as error:
@@ -109,15 +113,20 @@ def _document(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise ModelFormatError("a model.json that is not featstore's", expected=f"format {_FORMAT!r}")
     version = document.get("format_version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
-        raise ModelFormatError(
-            f"a model of format version {version!r}",
-            expected=f"{FORMAT_VERSION}",
-            remedy="Update featstore, or fit the model again with this one.",
-        )
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        _require_version(version, FORMAT_VERSION)
     if document.keys() != {"format", "format_version", "model"}:
         raise ModelFormatError(f"a model.json with {', '.join(sorted(document))}", expected="only a model")
     return document
+
+
+def _require_version(version: Any, needed: int) -> None:
+    if version != needed:
+        raise ModelFormatError(
+            f"a model of format version {version!r}",
+            expected=f"{needed}",
+            remedy="Update featstore, or fit the model again with this one.",
+        )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

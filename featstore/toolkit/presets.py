@@ -14,6 +14,7 @@ from featstore.toolkit.inputs import is_whole, require
 from featstore.toolkit.logits import LogitClassifier
 from featstore.toolkit.mlp import MLPHead
 from featstore.toolkit.pooling import MeanPool, PooledHead
+from featstore.toolkit.scales import OnScales
 from featstore.toolkit.temperature import TemperatureScaling
 from featstore.toolkit.views import OnView
 
@@ -25,7 +26,15 @@ Head: TypeAlias = tuple[str, Any]
 FOLD_TEMPERATURES = (0.1, 10.0)
 
 
-def m4(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None, *, n_views: int = 1) -> FoldEnsemble:
+def m4(
+    random_state: Any = None,
+    n_splits: int = 10,
+    n_jobs: int | None = None,
+    *,
+    n_views: int = 1,
+    scales: Sequence[int] | None = None,
+    how: str = "pool",
+) -> FoldEnsemble:
     """Return M4: a calibrated `MLPHead` on image embeddings, ten folds.
 
     Parameters
@@ -35,12 +44,15 @@ def m4(random_state: Any = None, n_splits: int = 10, n_jobs: int | None = None, 
     n_jobs : int or None
     n_views : int, default=1
         Encoders: with more than one, for `JoinedBags`, a head on each is fitted and they are fused.
+    scales : sequence of int, optional
+    how : {"pool", "concatenate"}, default="pool"
+        Which scales the heads use, and how; see `OnScales`. All crops alike by default.
 
     Returns
     -------
     FoldEnsemble
     """
-    heads = _on_views([("mlp", MLPHead(level="image"))], n_views)
+    heads = _on_views(_on_scales([("mlp", MLPHead(level="image"))], scales, how), n_views)
     model = _calibrated(heads[0][1]) if len(heads) == 1 else _fused(heads)
     return FoldEnsemble(model, n_splits, n_jobs=n_jobs, random_state=random_state)
 
@@ -52,6 +64,8 @@ def m5(
     *,
     heads: Sequence[Head] | None = None,
     n_views: int = 1,
+    scales: Sequence[int] | None = None,
+    how: str = "pool",
 ) -> FoldEnsemble:
     """Return M5: an `MLPHead` on blob embeddings and XGBoost on image embeddings, calibrated and fused, ten folds.
 
@@ -65,13 +79,24 @@ def m5(
         gets image embeddings (`PooledHead`), and each is calibrated (`TemperatureScaling`) unless it is already.
     n_views : int, default=1
         Encoders: with more than one, for `JoinedBags`, all heads are fitted on each and fused.
+    scales : sequence of int, optional
+    how : {"pool", "concatenate"}, default="pool"
+        Which scales the heads use, and how; see `OnScales`. All crops alike by default.
 
     Returns
     -------
     FoldEnsemble
     """
     chosen = [("mlp", MLPHead(level="blob")), ("xgboost", xgboost_for_embeddings())] if heads is None else heads
-    return FoldEnsemble(_fused(_on_views(chosen, n_views)), n_splits, n_jobs=n_jobs, random_state=random_state)
+    heads = _on_views(_on_scales(chosen, scales, how), n_views)
+    return FoldEnsemble(_fused(heads), n_splits, n_jobs=n_jobs, random_state=random_state)
+
+
+def _on_scales(heads: Sequence[Head], scales: Sequence[int] | None, how: str) -> list[Head]:
+    """Give the heads the crops of some scales alone."""
+    if scales is None:
+        return list(heads)
+    return [(name, OnScales(_for_bags(clone(head)), tuple(scales), how=how)) for name, head in heads]
 
 
 def _on_views(heads: Sequence[Head], n_views: int) -> list[Head]:

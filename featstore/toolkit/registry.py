@@ -29,12 +29,15 @@ class Saved:
         Tells whether a fitted estimator fits together.
     how : tuple of str
         Parameters that change nothing of the result: left out, so that equal models are equal files.
+    since : int
+        Version of the format that it came with: files without it are of an earlier one, as they were.
     """
 
     module: str
     state: tuple[str, ...]
     check: Callable[[Any], bool]
     how: tuple[str, ...] = ()
+    since: int = 1
 
 
 def saved_class(name: Any) -> type:
@@ -107,6 +110,25 @@ def _view(head: Any) -> bool:
     return ok and _classes(head) > 0 and np.array_equal(head.classes_, head.estimator_.classes_)
 
 
+def _scales(head: Any) -> bool:
+    # Side by side, embeddings are as many times as long as there are scales.
+    ok = _are_scales(head.scales) and head.how in ("pool", "concatenate")
+    times = len(head.scales) if ok and head.how == "concatenate" else 1
+    width = getattr(head.estimator_, "n_features_in_", None)
+    ok = ok and width in (None, times * head.n_features_in_)
+    return ok and _classes(head) > 0 and np.array_equal(head.classes_, head.estimator_.classes_)
+
+
+def _scale_pool(pool: Any) -> bool:
+    weights = pool.weights
+    return _are_scales(pool.scales_) and (weights is None or len(weights) == len(pool.scales_))
+
+
+def _are_scales(scales: Any) -> bool:
+    ok = isinstance(scales, list | tuple) and len(scales) > 0
+    return ok and all(isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0 for scale in scales)
+
+
 def _ensemble(ensemble: Any) -> bool:
     n_classes, folds, heads = _classes(ensemble), ensemble.folds_, ensemble.estimators_
     if not n_classes or not isinstance(heads, list) or not heads or not isinstance(folds, np.ndarray):
@@ -163,9 +185,11 @@ REGISTRY: dict[str, Saved] = {
         _mlp,
     ),
     "MeanPool": Saved("featstore.toolkit.pooling", (), _anything),
+    "OnScales": Saved("featstore.toolkit.scales", ("classes_", "estimator_"), _scales, since=2),
     "OnView": Saved("featstore.toolkit.views", ("classes_", "estimator_"), _view),
     "Pipeline": Saved("sklearn.pipeline", (), _pipeline),
     "PooledHead": Saved("featstore.toolkit.pooling", ("classes_", "estimator_"), _pooled),
+    "ScalePool": Saved("featstore.toolkit.scales", ("scales_",), _scale_pool, since=2),
     "StandardScaler": Saved("sklearn.preprocessing", ("mean_", "n_samples_seen_", "scale_", "var_"), _scaler),
     "TemperatureScaling": Saved(
         "featstore.toolkit.temperature", ("classes_", "estimator_", "temperature_"), _temperature

@@ -10,7 +10,8 @@ BENCHMARKS = (
     *("startup", "store_read", "store_write", "store_append", "store_open"),
     *("augmentation", "pipeline", "dask_workers", "scale"),
     *("fitting", "notebook", "growth", "processors", "boosting", "networks"),
-    *("honesty", "fusing", "public_sets", "planted"),
+    *("honesty", "fusing", "public_sets", "planted", "planted_networks"),
+    *("artefacts", "masks", "check"),
 )
 
 

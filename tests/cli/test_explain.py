@@ -180,4 +180,4 @@ def test_weights_of_a_folder_have_to_be_named_again(phikon, small_data, featstor
     assert result.exit_code == 1
     said = " ".join(result.stderr.split())
     assert "made with weights of phikon-v2 from a folder" in said
-    assert "Name that folder with --weights." in said
+    assert "Name that folder with --weights" in said

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,8 +10,6 @@ import pytest
 from featstore.crops import Draws, cut_crop, draw, find_blobs
 from featstore.recipe import AugmentationSettings, CropSettings
 
-REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "real"
-
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
@@ -20,26 +17,6 @@ def _one_thread() -> Iterator[None]:
     cv2.setNumThreads(1)
     yield
     cv2.setNumThreads(before)
-
-
-@pytest.fixture(scope="session")
-def real() -> Path:
-    if not REAL.is_dir():
-        pytest.skip(f"needs the real images in {REAL.parent.name}/{REAL.name} beside the checkout")
-    return REAL
-
-
-@pytest.fixture(scope="session")
-def read_pair(real: Path) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
-    """Read the RGB image and the grey mask of a path such as he1024/img_0001.png."""
-
-    def read(name: str) -> tuple[np.ndarray, np.ndarray]:
-        path = real / name
-        image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        mask = cv2.imread(str(path.with_name(path.name.replace("img_", "mask_"))), cv2.IMREAD_GRAYSCALE)
-        return image, mask
-
-    return read
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from featstore.crops.blobs import threshold_mask
 from featstore.errors import DataError, ImageError
 from featstore.recipe import CropSettings
 
-ANY_SIZE = CropSettings(min_area_px=1, max_blobs=1000)
+ANY_SIZE = CropSettings(min_area_px=1, max_blobs=1000, masks="given")
 small_masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)).filter(np.any)
 
 
@@ -43,7 +43,7 @@ def test_blobs_are_the_8_connected_components(foreground: np.ndarray) -> None:
 @settings(max_examples=100, deadline=None)
 def test_largest_first_up_to_the_most_and_from_the_least_area(mask: np.ndarray, most: int, least: int) -> None:
     everything = on_mask(mask).blobs
-    found = on_mask(mask, CropSettings(min_area_px=least, max_blobs=most))
+    found = on_mask(mask, CropSettings(min_area_px=least, max_blobs=most, masks="given"))
     if found.source == "whole_mask":
         assert all(blob.area_px < least for blob in everything)
         return
@@ -92,7 +92,7 @@ def test_a_soft_mask_is_cut_between_its_two_heaps() -> None:
 def test_specks_are_taken_as_one_blob() -> None:
     mask = np.zeros((50, 60), np.uint8)
     mask[5, 10] = mask[40:43, 50:52] = 255
-    found = on_mask(mask, CropSettings())
+    found = on_mask(mask, CropSettings(masks="given"))
     assert found.source == "whole_mask"
     assert [(blob.index, blob.area_px, blob.box) for blob in found.blobs] == [(0, 7, (10, 5, 52, 43))]
     assert found.tissue.sum() == 7
@@ -146,3 +146,59 @@ def test_class_numbers_are_all_tissue():
     mask = np.zeros((60, 60), dtype=np.uint8)
     mask[5:25, 5:25], mask[30:50, 30:50] = 1, 2
     assert np.array_equal(threshold_mask(mask), mask > 0)
+
+
+def painted_field() -> tuple[np.ndarray, np.ndarray]:
+    """Pink tissue with violet islands under a mask, and a green blob on it that the mask includes."""
+    rng = np.random.default_rng(0)
+    rough = cv2.GaussianBlur(rng.standard_normal((300, 400)).astype(np.float32), (0, 0), 14)
+    mask = rough > np.quantile(rough, 0.7)
+    image = np.where(mask[..., None], (120, 70, 160), (230, 150, 200)) + rng.normal(0, 6, (300, 400, 3))
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    cv2.circle(image, (120, 150), 45, (40, 200, 60), -1)
+    grey = mask.astype(np.uint8) * 255
+    cv2.circle(grey, (120, 150), 45, 255, -1)
+    return image, grey
+
+
+def test_a_pasted_blob_is_taken_off_the_tissue_if_enough_remains() -> None:
+    image, mask = painted_field()
+    blob = np.zeros(mask.shape, np.uint8)
+    cv2.circle(blob, (120, 150), 44, 1, -1)
+    kept = find_blobs(image, mask, CropSettings())
+    assert kept.tissue[blob > 0].all()
+    assert kept.subtracted == ()
+    less = find_blobs(image, mask, CropSettings(artefacts="subtract"))
+    assert "green" in less.subtracted
+    assert "green" in less.note
+    assert less.tissue[blob > 0].mean() < 0.01
+    assert less.tissue.sum() > 0.7 * (mask > 0).sum()
+    only = np.where(blob > 0, 255, 0).astype(np.uint8)
+    rest = find_blobs(image, only, CropSettings(artefacts="subtract", masks="given"))
+    assert rest.subtracted == ()
+    assert rest.tissue.sum() == blob.sum()
+
+
+@pytest.mark.parametrize(
+    ("damage", "source"),
+    [
+        (lambda mask: 255 - mask, "tissue"),
+        (lambda mask: np.where(np.random.default_rng(1).random(mask.shape) < 0.1, 255 - mask, mask), "mask_cleaned"),
+        (lambda mask: np.roll(mask, (60, 80), (0, 1)), "tissue"),
+        (lambda mask: mask, "mask"),
+    ],
+)
+def test_the_step_of_the_ladder_follows_the_damage(damage, source: str) -> None:
+    image, mask = painted_field()
+    found = find_blobs(image, damage(mask).astype(np.uint8), CropSettings())
+    assert found.source == source
+    assert (found.note == "") == (source == "mask")
+    assert find_blobs(image, damage(mask).astype(np.uint8), CropSettings(masks="given")).source == "mask"
+
+
+def test_an_image_that_shows_something_but_no_tissue_is_taken_whole() -> None:
+    image = np.full((200, 200, 3), 230, np.uint8)
+    image[:, 100:] = 195  # neutral and bright: glass by the colours of tissue, but not blank
+    found = find_blobs(image, None, CropSettings())
+    assert found.source == "whole_image"
+    assert [blob.box for blob in found.blobs] == [(0, 0, 200, 200)]

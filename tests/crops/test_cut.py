@@ -21,7 +21,7 @@ def numbered(shape: tuple[int, ...]) -> np.ndarray:
 @given(masks, st.floats(0, 1.5))
 @settings(max_examples=150, deadline=None)
 def test_square_holds_the_blob_and_fills_exactly_the_rest(mask: np.ndarray, margin: float) -> None:
-    image, crops = numbered(mask.shape), CropSettings(min_area_px=1, margin=margin)
+    image, crops = numbered(mask.shape), CropSettings(min_area_px=1, margin=margin, masks="given")
     found = find_blobs(image, mask.astype(np.uint8), crops)
     for blob in found.blobs:
         crop = cut_crop(image, found, blob, crops)
@@ -40,7 +40,7 @@ def test_the_box_grows_by_its_own_share_and_lies_in_the_middle() -> None:
     mask = np.zeros((200, 200), np.uint8)
     mask[80:100, 50:150] = 1
     image = numbered(mask.shape)
-    everything = Blobs(np.ones(mask.shape, bool), find_blobs(image, mask, CropSettings()).blobs, "mask")
+    everything = Blobs(np.ones(mask.shape, bool), find_blobs(image, mask, CropSettings(masks="given")).blobs, "mask")
     crop = cut_crop(image, everything, everything.blobs[0], CropSettings())
     assert crop.shape == (120, 120, 3)
     assert (crop[:48] == 128).all()
@@ -62,7 +62,7 @@ def test_other_tissue_in_the_box_stays() -> None:
     mask[5:35, 5:15] = mask[5:15, 5:35] = 1
     mask[22:26, 22:26] = 1
     image = numbered(mask.shape)
-    found = find_blobs(image, mask, CropSettings(margin=0))
+    found = find_blobs(image, mask, CropSettings(margin=0, masks="given"))
     crop = cut_crop(image, found, found.blobs[0], CropSettings(margin=0))
     np.testing.assert_array_equal(crop[17:21, 17:21], image[22:26, 22:26])
 

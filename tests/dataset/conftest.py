@@ -15,15 +15,6 @@ from PIL import Image
 
 from featstore.errors import ImageError
 
-REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "real"
-
-
-@pytest.fixture(scope="session")
-def real() -> Path:
-    if not REAL.is_dir():
-        pytest.skip("the real images (../shared/real) are not here")
-    return REAL
-
 
 @pytest.fixture(scope="session")
 def scene() -> np.ndarray:

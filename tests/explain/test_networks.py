@@ -135,7 +135,9 @@ def test_two_files_of_one_name_are_told_apart(networks, made, tmp_path) -> None:
 def test_options_of_stores_mean_nothing_to_networks(networks, made, tmp_path) -> None:
     save_networks(networks, tmp_path / "m.model")
     image = made / "test_data" / "img_0100.png"
-    for option in (["--store", "x.store"], ["--weights", "x"], ["--store-version", "1"]):
+    both = ["--compare", str(tmp_path / "m.model")]
+    wrong = (["--store", "x.store"], ["--weights", "x"], ["--store-version", "1"], [*both, "--compare-weights", "x"])
+    for option in (*wrong, [*both, "--compare-store", "x.store"], [*both, "--store", "x.store"]):
         result = CliRunner().invoke(app, ["explain", *map(str, [tmp_path / "m.model", image]), *option])
         assert result.exit_code == 2
         assert "means nothing for fine-tuned networks" in " ".join(result.stderr.split())

@@ -24,7 +24,7 @@ def test_a_crop_laid_over_is_where_it_was_cut(box, way) -> None:
     slope = (30 + 1.1 * {"x": x, "y": y}[way]).astype(np.uint8)
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[y0:y1, x0:x1] = 255
-    settings = CropSettings()
+    settings = CropSettings(masks="given")
     blobs = find_blobs(np.dstack([slope] * 3), mask, settings)
     crop = cut_crop(np.dstack([slope] * 3), blobs, blobs.blobs[0], settings)[..., 0]
     seen = cv2.resize(crop, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)

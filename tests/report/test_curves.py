@@ -35,6 +35,13 @@ def test_blobs_are_the_axis_where_only_they_were_varied(tmp_path) -> None:
     assert ORANGE not in colours(tmp_path / "b.png")
 
 
+def test_scales_are_the_axis_where_only_they_were_varied(tmp_path) -> None:
+    draw_sweep([row(0.5, scales=each) for each in ("1", "2", "1+2", "1:2")], tmp_path / "s.png")
+    assert ORANGE not in colours(tmp_path / "s.png")
+    draw_sweep([row(0.5, scales=each, repeats=r) for each in ("1", "1:2") for r in (0, 4)], tmp_path / "r.png")
+    assert ORANGE in colours(tmp_path / "r.png")
+
+
 def test_the_same_rows_are_the_same_bytes(tmp_path) -> None:
     for name in ("a.png", "b.png"):
         draw_sweep([row(0.5), row(0.6, repeats=4)], tmp_path / name)

@@ -39,7 +39,7 @@ def test_format_1(name, version, replaced, label):
     assert store.bags().labels.tolist() == [label, "HER2(+)"]
     assert store.bags().groups.tolist() == ["patient 1", "patient 2"]
     assert store.bags("test").images.tolist() == names[2:]
-    assert store.blobs[0].tolist() == (names[2], 0, 900, 10, 20, 40, 50)
+    assert store.blobs[0].tolist() == (names[2], 0, 900, 10, 20, 40, 50, 1, 0)
     broken = store.images["train_data/img_0003.png"]
     assert (broken.label, broken.reason, broken.note) == ("Größe µ", "unreadable", "can't be decoded")
     first = store.images[names[0]]

@@ -22,7 +22,7 @@ values = st.recursive(
 
 
 def test_the_example_of_the_page():
-    found = re.search(r"\n    (\{.*\})\n\nis `([0-9a-f]{64})`", PAGE.read_text(encoding="utf-8"))
+    found = re.search(r"\n```json\n(\{.*\})\n```\n\nis `([0-9a-f]{64})`", PAGE.read_text(encoding="utf-8"))
     example, digest = found.groups()
     assert hashlib.sha256(example.encode()).hexdigest() == digest
     assert canonical_json(json.loads(example)) == example

@@ -7,7 +7,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from xgboost import XGBClassifier
 
-from featstore.toolkit import FoldEnsemble, LogitFusion, MeanPool, MLPHead, PooledHead, TemperatureScaling
+from featstore.toolkit import (
+    FoldEnsemble,
+    LogitFusion,
+    MeanPool,
+    MLPHead,
+    OnScales,
+    PooledHead,
+    ScalePool,
+    TemperatureScaling,
+)
 
 quick = {"hidden": (16,), "lr": 0.01, "max_epochs": 20}
 
@@ -33,6 +42,8 @@ def expected_failures(estimator):
 @parametrize_with_checks(
     [
         MeanPool(),
+        ScalePool(),
+        OnScales(PooledHead(LogisticRegression())),
         MLPHead(**quick),
         TemperatureScaling(LogisticRegression()),
         TemperatureScaling(MLPHead(**quick, random_state=0)),

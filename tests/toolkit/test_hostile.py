@@ -141,7 +141,7 @@ def test_members_twice_missing_or_unused(members, write, tmp_path):
     refused(path, "no model has")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", True, None, 1.5])
+@pytest.mark.parametrize("version", [0, 2, 3, "1", True, None, 1.5])
 def test_other_format_versions(version, members, write):
     refused(write(edited(members, lambda d: d.update(format_version=version))), "version.*Update featstore")
 

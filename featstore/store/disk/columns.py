@@ -16,7 +16,10 @@ from featstore.store.images import FIXED, LONGEST_FIXED_BYTES, SPLITS, ImageRow
 
 __all__ = ["ImageTable", "decoded", "encoded", "is_fixed"]
 
-CODED = ("split", "label", "group", "source", "reason", "note", "artefact", "given")
+CODED = ("split", "label", "group", "source", "reason", "note", "artefact", "given", "look", "mpp")
+SELDOM = ("look", "mpp")
+"""Columns that are written where an image has something in them."""
+
 NUMBERS = ("position", "blobs")
 _DEFAULTS = ImageRow("")
 
@@ -123,6 +126,8 @@ class ImageTable(Mapping[str, ImageRow]):
         """Lay the columns out for a file."""
         datasets: dict[str, NDArray[Any]] = {f"images/{name}": self.plain[name] for name in FIXED}
         for name in CODED:
+            if name in SELDOM and not any(self.categories[name]):
+                continue
             datasets[f"images/{name}/codes"] = self.codes[name]
             datasets[f"images/{name}/categories"] = encoded(self.categories[name])
         return {**datasets, **{f"images/{name}": self.numbers[name] for name in NUMBERS}}

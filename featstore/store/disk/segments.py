@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from featstore.store.disk.writing import EmbeddingRows, write_container
 __all__ = [
     "BLOB_COLUMNS",
     "IDENTITY_COLUMNS",
+    "OF_SCALES",
     "Segment",
     "SegmentEntry",
     "SegmentRows",
+    "is_scaled",
     "read_segment",
     "write_segment",
 ]
@@ -34,7 +36,9 @@ written anew in a moment."""
 
 KEY_COLUMNS = ("image", "blob", "repeat")
 IDENTITY_COLUMNS = ("image", "sha256", "mask_sha256")
-BLOB_COLUMNS = ("image", "blob", "area_px", "x0", "y0", "x1", "y1")
+BLOB_COLUMNS = ("image", "blob", "area_px", "x0", "y0", "x1", "y1", "scale", "parent")
+OF_SCALES = 2
+"""So many of the last columns are in a file only where some crop is not its blob's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class SegmentRows:
         ``image`` counts within ``images``.
     images : list of (str, str, str)
         Name, and digests of image and mask: the content that the rows were computed from.
-    blobs : ndarray of shape (n_blobs, 7), int32
+    blobs : ndarray of shape (n_blobs, 9), int32
         The blobs cropped: `BLOB_COLUMNS`, the box half-open in pixels of the image.
     """
 
@@ -69,7 +73,8 @@ class SegmentRows:
     def key_datasets(self) -> dict[str, NDArray[Any]]:
         """Lay the keys and blobs out as datasets."""
         keys = {name: np.ascontiguousarray(getattr(self, name), dtype="<i4") for name in KEY_COLUMNS}
-        blobs = {f"blobs/{name}": np.ascontiguousarray(self.blobs[:, i], "<i4") for i, name in enumerate(BLOB_COLUMNS)}
+        names = BLOB_COLUMNS if is_scaled(self.blobs) else BLOB_COLUMNS[:-OF_SCALES]
+        blobs = {f"blobs/{name}": np.ascontiguousarray(self.blobs[:, i], "<i4") for i, name in enumerate(names)}
         return {**keys, **blobs}
 
 
@@ -83,7 +88,7 @@ class Segment:
         ``image`` counts within ``images``.
     images : dict of str to ndarray of shape (n_images,), bytes
         ``image``, ``sha256`` and ``mask_sha256``, in UTF-8.
-    blobs : ndarray of shape (n_blobs, 7), int32
+    blobs : ndarray of shape (n_blobs, 9), int32
     embeddings : Embeddings
     """
 
@@ -153,14 +158,27 @@ def segment_of(container: Container, rows: int, *, fingerprint: str, dim: int) -
         if not all(is_fixed(column, count) for column in images.values()):
             raise ValueError("columns of images that don't fit together")
         keys = {name: _int32_column(stored[name], rows) for name in KEY_COLUMNS}
-        columns = [stored[f"blobs/{name}"] for name in BLOB_COLUMNS]
-        blobs = np.stack([_int32_column(values, len(columns[0])) for values in columns], axis=1)
+        blobs = _blobs(stored)
     except (KeyError, ValueError) as error:
         raise StoreFormatError(f"{path}: not readable as a segment ({error})", remedy=RESTORE) from error
     if min(int(column.min()) for column in (keys["blob"], keys["repeat"])) < 0:
         raise StoreFormatError(f"{path}: a key below 0", remedy=RESTORE)
     _require_images(path, count, (keys["image"], blobs[:, 0]))
     return Segment(**keys, images=images, blobs=blobs, embeddings=embeddings)
+
+
+def is_scaled(blobs: NDArray[np.int32]) -> bool:
+    """Tell whether a crop in `BLOB_COLUMNS` is another than its blob's own: at a larger scale, or a tile."""
+    number, scale, parent = (blobs[:, BLOB_COLUMNS.index(name)] for name in ("blob", "scale", "parent"))
+    return bool((scale != 1).any() or (parent != number).any())
+
+
+def _blobs(stored: Mapping[str, NDArray[Any]]) -> NDArray[np.int32]:
+    """Put the columns of blobs together; where nothing is said of scales, each crop is its blob's own."""
+    columns = [stored[f"blobs/{name}"] for name in BLOB_COLUMNS[:-OF_SCALES]]
+    own = {"scale": np.ones_like(columns[1]), "parent": columns[1]}
+    columns += [stored.get(f"blobs/{name}", own[name]) for name in BLOB_COLUMNS[-OF_SCALES:]]
+    return np.stack([_int32_column(values, len(columns[0])) for values in columns], axis=1)
 
 
 def _int32_column(values: NDArray[Any], count: int) -> NDArray[np.int32]:

@@ -17,6 +17,7 @@ from featstore.store.runs import run_starts
 __all__ = [
     "BOX_COLUMNS",
     "COUNTS",
+    "SCALE_COLUMNS",
     "TEXTS",
     "Batch",
     "Chunk",
@@ -28,7 +29,10 @@ __all__ = [
 ]
 
 BOX_COLUMNS = ("area_px", "x0", "y0", "x1", "y1")
-COUNTS = ("blob", "repeat", *BOX_COLUMNS)
+SCALE_COLUMNS = ("blob_scale", "blob_parent")
+"""Beside the box, where crops are of several scales: `Store.blobs` calls them ``scale`` and ``parent``."""
+
+COUNTS = ("blob", "repeat", *BOX_COLUMNS, *SCALE_COLUMNS)
 TEXTS = ("sample_index", "label", "split", "group")
 
 
@@ -180,8 +184,8 @@ def unique_boxes(boxes: NDArray[np.int32]) -> NDArray[np.int32]:
 
     Parameters
     ----------
-    boxes : ndarray of shape (n, 6), int32
-        Number, area_px, x0, y0, x1, y1, a row an embedding.
+    boxes : ndarray of shape (n, 6) or (n, 8), int32
+        Number, area_px, x0, y0, x1, y1, and scale and parent where there are several scales; a row an embedding.
     """
     known = boxes[boxes[:, 1] > 0]
     return known[np.unique(known[:, 0], return_index=True)[1]]
@@ -191,4 +195,5 @@ def _boxes(counts: Mapping[str, NDArray[np.int32]]) -> NDArray[np.int32] | None:
     """Collect the boxes of blobs, where the table has them."""
     if not {"blob", *BOX_COLUMNS} <= counts.keys():
         return None
-    return unique_boxes(np.column_stack([counts[name] for name in ("blob", *BOX_COLUMNS)]))
+    scales = SCALE_COLUMNS if set(SCALE_COLUMNS) <= counts.keys() else ()
+    return unique_boxes(np.column_stack([counts[name] for name in ("blob", *BOX_COLUMNS, *scales)]))

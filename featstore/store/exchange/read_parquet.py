@@ -17,6 +17,7 @@ from featstore.errors import DataError
 from featstore.store.exchange.batches import (
     BOX_COLUMNS,
     COUNTS,
+    SCALE_COLUMNS,
     TEXTS,
     Batch,
     Chunk,
@@ -163,7 +164,7 @@ def _require_no_nulls(columns: list[Any], path: Path) -> None:
 
 def _count(batch: Any, name: str, table: _Table, path: Path) -> NDArray[np.int32]:
     column = batch.column(table.columns[name])
-    if column.null_count and name in BOX_COLUMNS:
+    if column.null_count and name in (*BOX_COLUMNS, *SCALE_COLUMNS):
         column = column.fill_null(0)
     if column.null_count:
         raise DataError(f"{path}: {name} is missing in a row", expected="a whole number in every row")

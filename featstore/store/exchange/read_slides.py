@@ -125,7 +125,9 @@ def _own(file: h5py.File, rows: Rows, path: Path) -> tuple[dict[str, NDArray[np.
     own = {}
     for name, columns in (("blob", ()), ("repeat", ()), ("boxes", (5,))):
         dataset = child(file, name, path)
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape != (rows.shape[0], *columns):
+        several = dataset.shape[1:] == (7,) if columns and isinstance(dataset, h5py.Dataset) else False
+        wanted = (rows.shape[0], *((7,) if several else columns))
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape != wanted:
             raise DataError(f"{path}: {name} does not fit its {rows.shape[0]} embeddings")
         own[name] = as_counts(dataset[()], name, path)
     return own, dict(json.loads(note[()]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import DataError, SettingError
 from featstore.recipe import canonical_json
-from featstore.store.exchange.batches import BOX_COLUMNS, TEXTS
+from featstore.store.exchange.batches import BOX_COLUMNS, SCALE_COLUMNS, TEXTS
 from featstore.store.exchange.foreign import BUDGET
 from featstore.store.images import ImageRow
 from featstore.store.keys import number_images
@@ -37,7 +37,7 @@ class Selection:
     code : ndarray of shape (n,), int32
         The image of each row, counted within ``images``.
     blob, repeat : ndarray of shape (n,), int32
-    boxes : ndarray of shape (n, 5), int32, or None
+    boxes : ndarray of shape (n, 5) or (n, 7), int32, or None
         ``area_px, x0, y0, x1, y1`` of each row's blob, zeros where its box isn't known; None if none is.
     progress : callable or None
     """
@@ -71,9 +71,15 @@ class Selection:
         """Tell sample_index, label, split and group of the images."""
         return {name: np.array([getattr(row, name) for row in self.images], dtype=np.str_) for name in TEXTS}
 
+    @property
+    def box_columns(self) -> tuple[str, ...]:
+        """Names of the columns of ``boxes``."""
+        several = self.boxes is not None and self.boxes.shape[1] > len(BOX_COLUMNS)
+        return (*BOX_COLUMNS, *SCALE_COLUMNS) if several else BOX_COLUMNS
+
     def counts(self) -> dict[str, NDArray[np.int32]]:
         """Tell blob and repeat of each row, and the columns of its box where boxes are known."""
-        boxes = {} if self.boxes is None else dict(zip(BOX_COLUMNS, self.boxes.T, strict=True))
+        boxes = {} if self.boxes is None else dict(zip(self.box_columns, self.boxes.T, strict=True))
         return {"blob": self.blob, "repeat": self.repeat, **boxes}
 
     def by_image(self) -> Iterator[tuple[ImageRow, int, int]]:
@@ -137,6 +143,8 @@ def _boxes(
         return None
     key, wanted = (where << 32) + known["blob"], (code.astype(np.int64) << 32) + blob
     at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-    boxes = np.column_stack([known[name][at] for name in BOX_COLUMNS]).astype(np.int32)
+    several = (known["scale"] != 1).any() or (known["parent"] != known["blob"]).any()
+    columns = (*BOX_COLUMNS, *(("scale", "parent") if several else ()))
+    boxes = np.column_stack([known[name][at] for name in columns]).astype(np.int32)
     boxes[key[at] != wanted] = 0
     return boxes

@@ -65,7 +65,8 @@ def file_names(images: Iterable[str]) -> dict[str, str]:
 
 
 def _write_image(selection: Selection, row: ImageRow, rows: slice, path: Path) -> None:
-    boxes = np.zeros((rows.stop - rows.start, 5), dtype=np.int32) if selection.boxes is None else selection.boxes[rows]
+    none = np.zeros((rows.stop - rows.start, len(BOX_COLUMNS)), dtype=np.int32)
+    boxes = none if selection.boxes is None else selection.boxes[rows]
     facts = {name: getattr(row, name) for name in ("image", *TEXTS)}
     with draft(path) as file:
         with create_foreign(file.path) as hdf5:
@@ -73,7 +74,7 @@ def _write_image(selection: Selection, row: ImageRow, rows: slice, path: Path) -
             for piece, embeddings in selection.pieces(rows.start, rows.stop):
                 features[piece.start - rows.start : piece.stop - rows.start] = embeddings
             hdf5.create_dataset("coords", data=boxes[:, 1:3])
-            hdf5.create_dataset("boxes", data=boxes).attrs["columns"] = ",".join(BOX_COLUMNS)
+            hdf5.create_dataset("boxes", data=boxes).attrs["columns"] = ",".join(selection.box_columns)
             hdf5.create_dataset("blob", data=selection.blob[rows])
             hdf5.create_dataset("repeat", data=selection.repeat[rows])
             hdf5.create_dataset("featstore", data=np.bytes_(selection.note(**facts).encode()))

@@ -207,5 +207,8 @@ def test_segments_that_cannot_be_are_refused(tmp_path, change):
 
 
 def test_the_columns_are_the_fields_of_a_row():
-    datasets = ImageTable.from_rows([ImageRow("a")]).to_datasets()
+    row = ImageRow("a", look="0" * 512, mpp="0.5")
+    table = ImageTable.from_rows([row])
+    assert table["a"] == row
+    datasets = table.to_datasets()
     assert {name.split("/")[1] for name in datasets} == {field.name for field in fields(ImageRow)}

@@ -123,7 +123,8 @@ def segment_of(rows, boxed) -> Segment:
     columns = {name: encoded([image[place] for image in images]) for place, name in ((0, "image"), (1, "sha256"))}
     image = np.array([number[row[:2]] for row in rows], dtype=np.int32)
     blob, repeat = (np.array([row[place] for row in rows], dtype=np.int32) for place in (2, 3))
-    blobs = np.array([[number[box[:2]], *box[2:], 0, 0, 1, 1] for box in boxed], dtype=np.int32).reshape(-1, 7)
+    blobs = [[number[box[:2]], *box[2:], 0, 0, 1, 1, 1, box[2]] for box in boxed]
+    blobs = np.array(blobs, dtype=np.int32).reshape(-1, 9)
     return Segment(image, blob, repeat, {**columns, "mask_sha256": encoded([""] * len(images))}, blobs, None)
 
 

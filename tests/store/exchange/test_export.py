@@ -43,6 +43,21 @@ def test_there_and_back(make_store, tmp_path, monkeypatch, target, budget):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_scales_there_and_back(tmp_path, target):
+    boxes = [[0, 90, 0, 0, 9, 10, 1, 0], [1, 90, 0, 0, 20, 20, 2, 0], [2, 50, 0, 0, 9, 9, 0, 0]]
+    with create_store(tmp_path / "a.store", {"encoder": {"name": "made-up"}}, 4) as writer:
+        for name in ("a.png", "b.png"):
+            writer.add(name, [0, 1, 2], [0, 0, 0], np.ones((3, 4)), label="A", boxes=boxes)
+        writer.add("c.png", [0], [0], np.ones((1, 4)), label="B")
+    store = open_store(tmp_path / "a.store")
+    export_embeddings(store, tmp_path / target)
+    import_embeddings(tmp_path / target, tmp_path / "b.store", keep_recipe=True)
+    again = open_store(tmp_path / "b.store")
+    assert again.blobs.tolist() == store.blobs.tolist()
+    assert again.bags().scales == store.bags().scales == [1, 2, 0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_without_its_recipe_an_export_is_an_import_like_others(make_store, tmp_path, target):
     """Somebody may have changed the numbers since: the recipe then says no more than the encoder's name."""
     export_embeddings(make_store(), tmp_path / target)

@@ -157,7 +157,7 @@ def commit_rows(path, keys, values=None, images=("img_0000.png",)) -> str:
         blob,
         repeat,
         [(name, "", "") for name in images],
-        np.zeros((0, 7), dtype=np.int32),
+        np.zeros((0, 9), dtype=np.int32),
     )
     entry = write_segment(path / "segments", rows, version.fingerprint)
     commit(version, Change("by hand", (entry,)))

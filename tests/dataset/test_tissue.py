@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from featstore.crops import find_tissue
+from featstore.dataset import find_tissue
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (200, 205, 200), (128, 128, 128), (0, 0, 0), (250, 200, 220)])

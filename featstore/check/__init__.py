@@ -1,0 +1,7 @@
+"""The check room: what is wrong with a dataset, before anything is embedded."""
+
+from featstore.check.dataset import check_dataset
+from featstore.check.findings import Findings, Twins
+from featstore.check.image import CheckLimits, Examined, examine
+
+__all__ = ["CheckLimits", "Examined", "Findings", "Twins", "check_dataset", "examine"]

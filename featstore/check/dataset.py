@@ -1,0 +1,98 @@
+"""All images of a dataset, examined side by side, and what only their comparison shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from joblib import Parallel, cpu_count, delayed
+
+from featstore.check.findings import Findings, Twins
+from featstore.check.image import CheckLimits, Examined, examine
+from featstore.dataset import Dataset
+from featstore.store.looks import near_pairs
+
+__all__ = ["check_dataset"]
+
+USUAL_FIT, UNRELATED = 0.25, 0.35
+"""Where masks correlate with what they show, at least so much in the median, one that does so by less than this share
+of that may be another image's."""
+
+
+def check_dataset(
+    dataset: Dataset,
+    limits: CheckLimits | None = None,
+    *,
+    jobs: int | None = None,
+    progress: Callable[[int, int], object] = lambda _done, _of: None,
+) -> Findings:
+    """Open and measure every image and mask of a dataset, and compare them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    limits : CheckLimits, optional
+    jobs : int, optional
+        Processes; as many as there are cores by default. What is found does not depend on it.
+    progress : callable, optional
+        Called with how many images are done, and of how many.
+
+    Returns
+    -------
+    Findings
+    """
+    limits, records = limits or CheckLimits(), dataset.records
+    work = Parallel(n_jobs=jobs or cpu_count(), return_as="generator", batch_size=4)
+    found = []
+    for examined in work(delayed(examine)(record, limits) for record in records):
+        found.append(examined)
+        progress(len(found), len(records))
+    return Findings(dataset, tuple(found), tuple(find_twins(found)), unrelated_masks(found))
+
+
+def find_twins(images: Sequence[Examined]) -> list[Twins]:
+    """Put images together that share a file, a look or a mask; what the file explains is not told again."""
+    files, masks, names = defaultdict(list), defaultdict(list), [found.record.image for found in images]
+    for place, found in enumerate(images):
+        if found.sha256:
+            files[found.sha256].append(place)
+        if found.mask_sha256 and found.source in ("mask", "whole_mask", "mask_cleaned"):
+            masks[found.mask_sha256].append(place)
+    groups = [("file", group) for group in files.values()]
+    looks = _joined(near_pairs([found.look for found in images]), len(names))
+    groups += [("look", group) for group in looks if len({images[place].sha256 for place in group}) > 1]
+    groups += [("mask", group) for group in masks.values() if len({images[place].sha256 for place in group}) > 1]
+    return [_twins(by, [images[place] for place in group]) for by, group in groups if len(group) > 1]
+
+
+def _twins(by: str, group: Sequence[Examined]) -> Twins:
+    records = [found.record for found in group]
+    labels = sorted({record.label for record in records if record.label})
+    splits = sorted({record.split for record in records})
+    return Twins(by, tuple(record.image for record in records), tuple(labels), tuple(splits))
+
+
+def _joined(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
+    """Return the connected groups of two or more."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = np.array(list(pairs), dtype=np.intp).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    groups = defaultdict(list)
+    for place, group in enumerate(connected_components(graph, directed=False)[1] if count else []):
+        groups[group].append(place)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def unrelated_masks(images: Sequence[Examined]) -> dict[str, float]:
+    """Name the masks that fit far worse than those of the dataset do; none where masks follow nothing on the image."""
+    fits = {found.record.image: found.mask.fit for found in images if found.mask is not None and not found.mask.reasons}
+    usual = float(np.median(list(fits.values()))) if fits else 0.0
+    return {image: fit for image, fit in fits.items() if is_unrelated(fit, usual)}
+
+
+def is_unrelated(fit: float, usual: float) -> bool:
+    """Whether a mask fits its image far worse than the usual one of the dataset, where masks follow what is seen."""
+    return usual >= USUAL_FIT and fit < UNRELATED * usual

@@ -1,0 +1,125 @@
+"""What a check of a dataset found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from featstore.check.image import Examined
+from featstore.dataset import Dataset
+
+__all__ = ["Findings", "Twins"]
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Images that belong together, whatever folds are made.
+
+    Attributes
+    ----------
+    by : str
+        ``file`` (the same bytes), ``look`` (nearly the same picture) or ``mask`` (the same mask).
+    images : tuple of str
+        Two or more, in order.
+    labels : tuple of str
+        Those that they carry, each once.
+    splits : tuple of str
+    """
+
+    by: str
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    @property
+    def conflicting(self) -> bool:
+        """Whether they carry more than one label."""
+        return len(self.labels) > 1
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether some are trained on and others tested."""
+        return len(self.splits) > 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain types."""
+        return {
+            "by": self.by,
+            "images": list(self.images),
+            "labels": list(self.labels),
+            "splits": list(self.splits),
+            "conflicting": self.conflicting,
+            "overlapping": self.overlapping,
+        }
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    images : tuple of Examined
+        In the order of the input.
+    twins : tuple of Twins
+    unrelated : mapping of str to float
+        Masks that fit their images far worse than those of the dataset do, with the fit of each: they may belong to
+        others.
+    """
+
+    dataset: Dataset
+    images: Sequence[Examined]
+    twins: Sequence[Twins]
+    unrelated: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rejected(self) -> list[dict[str, str]]:
+        """Images that an extraction leaves out."""
+        return [
+            {"image": found.record.image, "reason": found.reason, "note": found.note}
+            for found in self.images
+            if found.reason
+        ]
+
+    @property
+    def suspects(self) -> list[dict[str, Any]]:
+        """Images to look at, and why: a row for each kind."""
+        rows = [
+            {"image": found.record.image, "kind": kind, "why": why}
+            for found in self.images
+            for kind, why in found.suspect.items()
+        ]
+        return rows + [
+            {"image": image, "kind": "mask_unrelated", "why": f"fit {fit:.2f}"} for image, fit in self.unrelated.items()
+        ]
+
+    @property
+    def labels(self) -> dict[str, dict[str, int]]:
+        """Number of images of each label by split; images without one count under an empty text."""
+        counted: dict[str, dict[str, int]] = {}
+        for found in self.images:
+            row = counted.setdefault(found.record.label, {"train": 0, "test": 0})
+            row[found.record.split] += 1
+        return dict(sorted(counted.items()))
+
+    @property
+    def imbalance(self) -> float | None:
+        """The largest class over the smallest among labelled training images; None with fewer than two classes."""
+        counts = Counter(found.record.label for found in self.images if found.record.split == "train")
+        counts.pop("", None)
+        return max(counts.values()) / min(counts.values()) if len(counts) > 1 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain types."""
+        return {
+            "images": [found.to_dict() for found in self.images],
+            "rejected": self.rejected,
+            "suspects": self.suspects,
+            "twins": [twins.to_dict() for twins in self.twins],
+            "labels": self.labels,
+            "imbalance": self.imbalance,
+            "warnings": list(self.dataset.warnings),
+        }

@@ -1,0 +1,110 @@
+"""What an extraction would make of images: blobs outlined, crops, and repeats of crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featstore.crops import Blob, Blobs, augment, bring_to_working_size, cut_crop, draw, find_blobs
+from featstore.dataset import ImageRecord, file_digest, read_image, read_mask
+from featstore.recipe import AugmentationSettings, CropSettings
+from featstore.report.sheets import BLUE, Tile, draw_sheet, outlined, thumbnail
+
+__all__ = ["PreviewSettings", "draw_overview", "draw_preview"]
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """What is shown.
+
+    Attributes
+    ----------
+    crops : CropSettings
+    augmentation : AugmentationSettings
+    seed : int
+        Of the augmentation.
+    repeats : int
+        So many augmented repeats of each crop.
+    size_px : int
+        Side of the encoder's input: augmentation happens at that size.
+    image_px, crop_px : int
+        Largest side of the image, and side of a crop, as they are drawn.
+    """
+
+    crops: CropSettings = field(default_factory=CropSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    seed: int = 0
+    repeats: int = 4
+    size_px: int = 224
+    image_px: int = 900
+    crop_px: int = 160
+
+
+def draw_preview(record: ImageRecord, path: Path, settings: PreviewSettings) -> Tile:
+    """Draw one image: whole, with its blobs outlined and numbered; below, a row for each blob, the clean crop first.
+
+    Parameters
+    ----------
+    record : ImageRecord
+    path : Path
+        Of the PNG.
+    settings : PreviewSettings
+
+    Returns
+    -------
+    Tile
+        The image again, small, for `draw_overview`.
+
+    Raises
+    ------
+    ImageError
+        If it can't be used.
+    """
+    image = read_image(record.path)
+    mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
+    blobs = find_blobs(image, mask, settings.crops)
+    digest = file_digest(record.path)
+    said = f"{len(blobs.blobs)} blobs, from: {blobs.source.replace('_', ' ')}"
+    whole = Tile(_numbered(image, blobs, settings.image_px), (blobs.note,) if blobs.note else ())
+    rows = [_row(image, blobs, blob, digest, settings) for blob in blobs.blobs]
+    draw_sheet([[whole], *rows], path, f"{record.image}: {said}")
+    return Tile(_numbered(image, blobs, settings.image_px // 4), (record.image, said))
+
+
+def draw_overview(tiles: Sequence[Tile], path: Path, columns: int = 6) -> None:
+    """Draw many images on one sheet, in their order."""
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    draw_sheet(rows, path, f"{len(tiles)} images")
+
+
+def _row(image: Pixels, blobs: Blobs, blob: Blob, digest: str, settings: PreviewSettings) -> list[Tile]:
+    """Cut one blob and augment it, keyed as an extraction keys it: these are the pictures that an encoder sees."""
+    clean = cut_crop(image, blobs, blob, settings.crops)
+    size_px = min(settings.size_px, len(clean))
+    working = bring_to_working_size(clean, size_px)
+    tiles = [Tile(thumbnail(clean, settings.crop_px), (f"blob {blob.index}, {blob.area_px} px", "clean"))]
+    for repeat in range(1, settings.repeats + 1):
+        draws = draw(settings.augmentation, seed=settings.seed, image_digest=digest, blob=blob.index, repeat=repeat)
+        crop = augment(working, draws, settings.crops.fill, side_px=len(clean), size_px=size_px)
+        tiles.append(Tile(thumbnail(crop, settings.crop_px), (f"repeat {repeat}", "")))
+    return tiles
+
+
+def _numbered(image: Pixels, blobs: Blobs, side_px: int) -> Pixels:
+    """Outline the tissue, and number the blobs at the middle of their boxes."""
+    small = outlined(thumbnail(image, side_px), blobs.tissue, BLUE)
+    scale = small.shape[1] / image.shape[1]
+    for blob in blobs.blobs:
+        x0, y0, x1, y1 = (round(place * scale) for place in blob.box)
+        text, size = str(blob.index), max(0.35, side_px / 1200)
+        place = (x0 + x1) // 2 - round(8 * size), (y0 + y1) // 2 + round(8 * size)
+        cv2.putText(small, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 4, cv2.LINE_AA)
+        cv2.putText(small, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, BLUE, 1, cv2.LINE_AA)
+    return small

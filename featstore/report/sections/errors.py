@@ -1,0 +1,175 @@
+"""The most confident errors, each explained by the one member of the ensemble that was not trained on the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featstore.errors import FeatstoreError
+from featstore.report.fitted import OutOfFold, member_of
+from featstore.report.thumbnails import Originals, Pixels, encode_webp, shrunk
+from featstore.store import Store
+from featstore.store.bags import Bag
+
+if TYPE_CHECKING:
+    from featstore.encoders import Encoder
+    from featstore.explain import Explanation, Picture
+
+__all__ = ["ConfidentError", "confident_errors"]
+
+_WIDTH_PX, _QUALITY = 860, 74
+
+
+@dataclass(frozen=True, eq=False)
+class ConfidentError:
+    """One image that is predicted wrongly out of fold.
+
+    Attributes
+    ----------
+    image, label, predicted : str
+    confidence, probability_of_label : float
+    fold : int
+        Whose member says so.
+    blobs : list of tuple of (int, float, float, float)
+        Number, contribution to the log-odds of the predicted class, its probability without the blob and by the blob
+        alone.
+    picture : bytes
+        WebP; empty without one.
+    size : tuple of 2 ints
+        Width and height of the picture in pixels.
+    notes : tuple of str
+        Why there is no picture, or no heatmap.
+    """
+
+    image: str
+    label: str
+    predicted: str
+    confidence: float
+    probability_of_label: float
+    fold: int
+    blobs: Sequence[tuple[int, float, float, float]]
+    picture: bytes
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+
+
+def confident_errors(
+    model: Any,
+    store: Store,
+    found: OutOfFold,
+    originals: Originals,
+    most: int,
+    encoder: Encoder | None = None,
+    callback: Callable[[int, int], object] = lambda *_: None,
+) -> list[ConfidentError]:
+    """Explain the errors that the model is most sure of; of equal ones the first by name.
+
+    Parameters
+    ----------
+    model : FoldEnsemble
+    store : Store
+    found : OutOfFold
+    originals : Originals
+    most : int
+    encoder : Encoder, optional
+        For heatmaps; without one there are contributions of blobs alone.
+    callback : callable
+        Called with how many are done, and of how many.
+    """
+    sure = found.probabilities.max(axis=1)
+    order = [place for place in np.lexsort((found.images, -sure)) if found.wrong[place]][:most]
+    explained = []
+    for number, place in enumerate(order):
+        explained.append(_explained(model, store, found, originals, int(place), encoder))
+        callback(number + 1, len(order))
+    return explained
+
+
+def _explained(
+    model: Any, store: Store, found: OutOfFold, originals: Originals, place: int, encoder: Encoder | None
+) -> ConfidentError:
+    image, fold = str(found.images[place]), int(found.folds[place])
+    predicted = str(found.classes[found.predicted[place]])
+    member = member_of(model, fold)
+    picture, blobs, size, notes = b"", _stored_blobs(member, found.bags[place], predicted), (0, 0), []
+    try:
+        opened, why = _open(originals, image)
+        if opened is None:
+            notes.append(why)
+        else:
+            said = _explain(member, store, image, opened, predicted, encoder)
+            drawn = _drawn(opened.pixels, said)
+            picture, size = encode_webp(drawn, _QUALITY), (drawn.shape[1], drawn.shape[0])
+            blobs = _blobs(said) or blobs
+            notes.extend(said.notes)
+    except FeatstoreError as error:
+        notes.append(f"no picture: {error}")
+    return ConfidentError(
+        image=image,
+        label=str(found.classes[found.codes[place]]),
+        predicted=predicted,
+        confidence=float(found.probabilities[place].max()),
+        probability_of_label=float(found.probabilities[place, found.codes[place]]),
+        fold=fold,
+        blobs=blobs,
+        picture=picture,
+        size=size,
+        notes=tuple(notes),
+    )
+
+
+def _open(originals: Originals, image: str) -> tuple[Picture | None, str]:
+    """Open an image with its mask, or say why not."""
+    from featstore.dataset import read_image, read_mask
+    from featstore.explain import Picture
+
+    record = originals.record(image)
+    if record is None:
+        return None, "the image is not at hand"
+    if not originals.same(image):
+        return None, "the image or its mask is not the file that was extracted"
+    pixels = read_image(record.path)
+    mask = read_mask(record.mask_path, shape=pixels.shape[:2]) if record.mask_path else None
+    return Picture(record.path, pixels, mask), ""
+
+
+def _explain(
+    member: Any, store: Store, image: str, opened: Picture, label: str, encoder: Encoder | None
+) -> Explanation:
+    """Explain by the encoder where it brings a heatmap, else by what is stored."""
+    from featstore.explain import StoreExplainer, explain_stored
+
+    name = "the member that was not trained on it"
+    if encoder is not None:
+        explainer = StoreExplainer(member, store, encoder, name)
+        if not explainer.why_no_map("grad-cam"):
+            return explainer.explain(opened, label)[0]
+    return explain_stored(member, store, image, opened, label, name)
+
+
+def _drawn(pixels: Pixels, said: Explanation) -> Pixels:
+    """Draw an explanation; its notes stand beside the picture, as text."""
+    from dataclasses import replace
+
+    from featstore.dataset.pixels import decode_image
+    from featstore.explain import explanations_png
+
+    whole = decode_image(explanations_png(pixels, [replace(said, notes=())]), "a drawing")
+    return shrunk(whole, _WIDTH_PX)
+
+
+def _stored_blobs(member: Any, bag: Bag, label: str) -> list[tuple[int, float, float, float]]:
+    """Tell what each stored blob did to the decision; no image is needed for that."""
+    from featstore.explain import blob_contributions
+
+    found = blob_contributions(member, bag.embeddings, str(member.provenance_["fingerprint"]))
+    position = [str(name) for name in member.classes_].index(label)
+    rows = zip(bag.blob, found.of(position), found.without[:, position], found.alone[:, position], strict=True)
+    return [(int(blob), float(change), float(without), float(alone)) for blob, change, without, alone in rows]
+
+
+def _blobs(said: Explanation) -> list[tuple[int, float, float, float]]:
+    return [(each.blob, each.contribution, each.probability_without, each.probability_alone) for each in said.blobs]

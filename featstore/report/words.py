@@ -1,0 +1,31 @@
+"""How numbers and names stand on a page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from featstore.dataset.records import plural
+
+__all__ = ["number", "percent", "plural", "shown", "span"]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a figure, a dash where there is none."""
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Write an interval."""
+    return "-" if low is None or high is None or low != low or high != high else f"{low:.3f} to {high:.3f}"
+
+
+def percent(share: float) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:.1f}%"
+
+
+def shown(value: Any) -> str:
+    """Write a name as it may stand on a page: what steers a text's direction or can't be seen is escaped as in JSON."""
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
