@@ -34,7 +34,7 @@ class Spread:
     """The engine over other processes, here or on a cluster.
 
     A parcel that fails is given out again, each of its images by itself: after all others, and with nothing else under
-    way, because Dask suspects every task that a worker had been given when it died, those in its queue as well. An image
+    way, because Dask suspects every task that a worker had been given when it died, those in its queue too. An image
     that fails the second time is set apart as failed.
 
     Parameters
