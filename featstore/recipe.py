@@ -15,6 +15,7 @@ from featstore.canonical import canonical_json, differences, fingerprint, later,
 
 __all__ = [
     "AugmentationSettings",
+    "Changes",
     "CropSettings",
     "EncoderSettings",
     "OBJECT",
@@ -30,6 +31,8 @@ __all__ = [
 
 Colour = tuple[float, float, float]
 Range = tuple[float, float]
+Changes = tuple[tuple[str, tuple[float, ...]], ...]
+"""Thresholds that are not the default, by rising name: of each its value, or its values."""
 
 OBJECT, TILE = 1, 0
 """Scales with a meaning of their own: the object itself, and a tile of it."""
@@ -77,6 +80,8 @@ class CropSettings:
         Tiles are kept of which at least this share is tissue of their blob.
     mpp : float
         Micrometres a pixel of the tiles; 0 for the image's own pixels.
+    limits : tuple of (str, tuple of float)
+        Thresholds for masks and artefacts that are not the default; see `featstore.dataset.Limits`.
     """
 
     max_blobs: int = 10
@@ -90,6 +95,7 @@ class CropSettings:
     tile_px: int = later(0)
     tile_tissue: float = later(0.25)
     mpp: float = later(0.0)
+    limits: Changes = later(())  # noqa: RUF009 - it is a tuple
 
     def __post_init__(self) -> None:
         require(self.max_blobs >= 1, f"max_blobs is {self.max_blobs}", "1 or more")
@@ -100,6 +106,8 @@ class CropSettings:
         known = ("exclude", "subtract", "keep")
         require(self.artefacts in known, f"artefacts is {self.artefacts!r}", "exclude, subtract or keep")
         require(self.masks in ("checked", "given"), f"masks is {self.masks!r}", "checked or given")
+        names = [name for name, _ in self.limits]
+        require(names == sorted(set(names)), f"limits are of {names}", "each name once, in order")
         self._require_scales()
 
     def _require_scales(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featstore_cli.cropping import Artefacts, ArtefactsOption, LimitsOption, Masks, MasksOption, measured_by
 from featstore_cli.options import check_pictures, nothing_written
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, warn
 from featstore_cli.progress import progress_bar
@@ -23,7 +24,9 @@ EXAMPLES = """\b
 Examples:
   featstore check
   featstore check slides.csv --out suspects     # contact sheets of what is suspect
-  featstore check data --json > check.json"""
+  featstore check data --json > check.json
+  featstore check --show-limits > limits.toml   # every threshold; change what you like, and
+  featstore check --limits limits.toml          # give the file to check, preview and extract"""
 
 _SHOWN = 10
 
@@ -34,8 +37,14 @@ def check(
         Path, typer.Argument(help="Challenge folder, CSV of images, or plain folder of images.", show_default=True)
     ] = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Folder for contact sheets, one for each suspect kind.")] = None,
+    masks: MasksOption = Masks.checked,
+    artefacts: ArtefactsOption = Artefacts.exclude,
+    limits: LimitsOption = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if an image can't be used.")] = False,
+    show_limits: Annotated[
+        bool, typer.Option("--show-limits", help="Only print all thresholds, as a file for --limits.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Open every image and mask, and tell what an extraction would leave out, and what to look at before.
@@ -44,14 +53,19 @@ def check(
     the same picture, the same mask) and their conflicting labels, and how classes are balanced.
     """
     from featstore.check import check_dataset
-    from featstore.dataset import find_dataset
+    from featstore.dataset import Limits, find_dataset
+    from featstore.recipe import CropSettings
 
+    settings = CropSettings(**measured_by(masks, artefacts, limits))
+    if show_limits:
+        print_lines(Limits.of(settings.limits).to_toml().splitlines())
+        return
     started = time.perf_counter()
     dataset = find_dataset(data)
     if out is not None:
         check_pictures("--out", out, [], [record.path.parent for record in dataset.records])
     with progress_bar("check") as move:
-        findings = check_dataset(dataset, jobs=jobs, progress=lambda done, of: move(done, of, "images"))
+        findings = check_dataset(dataset, settings, jobs=jobs, progress=lambda done, of: move(done, of, "images"))
     sheets = [] if out is None else _draw(findings, out)
     seconds = round(time.perf_counter() - started, 3)
     for text in dataset.warnings:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +12,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featstore_cli import extracted
+from featstore_cli.cropping import (
+    Artefacts,
+    ArtefactsOption,
+    LimitsOption,
+    MarginOption,
+    Masks,
+    MasksOption,
+    MaxBlobsOption,
+    MinAreaOption,
+    MppOption,
+    Stain,
+    StainOption,
+    TilesOption,
+    TileTissueOption,
+    WidthsOption,
+    measured_by,
+    scaled,
+)
 from featstore_cli.output import JsonFlag, note, plain_errors, print_json, print_lines, warn
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from featstore.dataset import Dataset
     from featstore.extract import Progress, Shard
-    from featstore.recipe import Colour, CropSettings
+    from featstore.recipe import Colour
 
 __all__ = ["EXAMPLES", "extract"]
 
@@ -35,29 +51,6 @@ Examples:
   featstore extract slides.csv --tiles 224 --mpp 0.5 --store tiles.store
   featstore extract --shard 3/16              # the third of sixteen jobs, into one store
   featstore extract --dask tcp://host:8786    # or a scheduler file"""
-
-
-class Masks(StrEnum):
-    """What is done about poor masks."""
-
-    checked = "checked"
-    given = "given"
-
-
-class Artefacts(StrEnum):
-    """What is done about contaminated images."""
-
-    exclude = "exclude"
-    subtract = "subtract"
-    keep = "keep"
-
-
-class Stain(StrEnum):
-    """Methods of stain normalisation."""
-
-    none = "none"
-    macenko = "macenko"
-    reinhard = "reinhard"
 
 
 def _interrupted(store: Path, dry_run: bool = False, **_: Any) -> str:
@@ -98,41 +91,20 @@ def extract(
         typer.Option(min=0, help="Processes that load images for a device; 0: none of their own.", show_default="auto"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the augmentation.")] = 0,
-    max_blobs: Annotated[int, typer.Option(min=1, help="At most this many blobs an image, the largest.")] = 10,
-    min_area: Annotated[int, typer.Option(min=1, help="Smaller blobs are left out (px).")] = 100,
-    margin: Annotated[float, typer.Option(min=0, help="Growth of a blob's box on each side.")] = 0.1,
+    max_blobs: MaxBlobsOption = 10,
+    min_area: MinAreaOption = 100,
+    margin: MarginOption = 0.1,
     fill: Annotated[
         str, typer.Option(help="Colour outside the tissue: three numbers from 0 to 1, or 'encoder'.")
     ] = "0.5,0.5,0.5",
-    masks: Annotated[
-        Masks, typer.Option(help="Measure masks, and clean or replace poor ones; or take them as they are given.")
-    ] = Masks.checked,
-    artefacts: Annotated[
-        Artefacts,
-        typer.Option(
-            help="Leave contaminated training images out; or take pasted blobs and ink off the tissue; or neither."
-        ),
-    ] = Artefacts.exclude,
-    scales: Annotated[
-        str, typer.Option(metavar="1,2,4", help="Crops of each blob: 1, itself; 2, a square twice as wide around it.")
-    ] = "1",
-    tiles: Annotated[
-        int | None,
-        typer.Option(metavar="PX", min=16, max=4096, help="Cut blobs into tiles of PX x PX pixels, as well."),
-    ] = None,
-    tile_tissue: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Least share of a tile that is tissue of its blob.", show_default="0.25"),
-    ] = None,
-    mpp: Annotated[
-        float | None,
-        typer.Option(
-            metavar="UM", help="Micrometres a pixel of the tiles; the data's column mpp tells those of the images."
-        ),
-    ] = None,
-    stain: Annotated[
-        Stain, typer.Option(help="Bring the stains of each image to a reference: none, macenko or reinhard.")
-    ] = Stain.none,
+    masks: MasksOption = Masks.checked,
+    artefacts: ArtefactsOption = Artefacts.exclude,
+    limits: LimitsOption = None,
+    scales: WidthsOption = "1",
+    tiles: TilesOption = None,
+    tile_tissue: TileTissueOption = None,
+    mpp: MppOption = None,
+    stain: StainOption = Stain.none,
     dtype: Annotated[str, typer.Option(help="How embeddings are stored: float32, or float16 in half the space.")] = (
         "float32"
     ),
@@ -168,7 +140,7 @@ def extract(
 
     started = time.perf_counter()
     colour, part = _fill(fill), _shard(shard)
-    more = _scaled(scales, tiles, tile_tissue, mpp)
+    more = replace(scaled(scales, tiles, tile_tissue, mpp), **measured_by(masks, artefacts, limits))
     wanted = Repeats(train=repeats, test=test_repeats)
     dataset = find_dataset(data)
     _warn_of_data(dataset, repeats)
@@ -178,7 +150,6 @@ def extract(
     for text in model.notes:
         warn(text)
     crops = replace(more, max_blobs=max_blobs, min_area_px=min_area, margin=margin, fill=colour or model.fill)
-    crops = replace(crops, masks=masks.value, artefacts=artefacts.value)
     recipe = Recipe(model.settings, crops, seed=seed, stain=StainSettings.to(stain.value))
     engine = partial(on_dask, dask) if dask else on_this_machine
     settings: dict[str, Any] = {"repeats": wanted, "shard": part, "batch_size": batch_size, "workers": workers}
@@ -212,22 +183,6 @@ def _fill(text: str) -> Colour | None:
         expected = "three numbers from 0 to 1, such as 0.5,0.5,0.5, or 'encoder'"
         raise typer.BadParameter(f"{text!r} is not {expected}", param_hint="--fill") from None
     return red, green, blue
-
-
-def _scaled(scales: str, tiles: int | None, tile_tissue: float | None, mpp: float | None) -> CropSettings:
-    """Read what says at which scales blobs are cropped."""
-    from featstore.recipe import CropSettings
-
-    words = [word.strip() for word in scales.split(",")]
-    if not all(re.fullmatch(r"[1-9][0-9]?", word) for word in words):
-        raise typer.BadParameter(f"{scales!r} is no list of whole numbers, such as 1,2,4", param_hint="--scales")
-    if tiles is None and (mpp is not None or tile_tissue is not None):
-        raise typer.BadParameter("is for tiles: give --tiles PX as well", param_hint="--mpp, --tile-tissue")
-    if mpp is not None and not 0 < mpp < 1000:
-        raise typer.BadParameter(f"{mpp} is no number of micrometres above 0", param_hint="--mpp")
-    given: dict[str, Any] = {"tile_px": tiles, "tile_tissue": tile_tissue, "mpp": mpp}
-    given = {name: value for name, value in given.items() if value is not None}
-    return replace(CropSettings(), scales=tuple(map(int, words)), **given)
 
 
 def _shard(text: str | None) -> Shard | None:

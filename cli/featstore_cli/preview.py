@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featstore_cli.extract import Masks
+from featstore_cli.cropping import (
+    Artefacts,
+    ArtefactsOption,
+    LimitsOption,
+    MarginOption,
+    Masks,
+    MasksOption,
+    MaxBlobsOption,
+    MinAreaOption,
+    MppOption,
+    Stain,
+    StainOption,
+    TilesOption,
+    TileTissueOption,
+    WidthsOption,
+    measured_by,
+    scaled,
+)
 from featstore_cli.options import check_pictures
 from featstore_cli.output import JsonFlag, counted, note, plain_errors, print_json, print_lines
 from featstore_cli.progress import progress_bar
@@ -46,12 +64,17 @@ def preview(
     ] = None,
     repeats: Annotated[int, typer.Option(min=0, help="Augmented repeats of each crop.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the augmentation.")] = 0,
-    max_blobs: Annotated[int, typer.Option(min=1, help="At most this many blobs an image, the largest.")] = 10,
-    min_area: Annotated[int, typer.Option(min=1, help="Smaller blobs are left out (px).")] = 100,
-    margin: Annotated[float, typer.Option(min=0, help="Growth of a blob's box on each side.")] = 0.1,
-    masks: Annotated[
-        Masks, typer.Option(help="Measure masks, and clean or replace poor ones; or take them as they are given.")
-    ] = Masks.checked,
+    max_blobs: MaxBlobsOption = 10,
+    min_area: MinAreaOption = 100,
+    margin: MarginOption = 0.1,
+    masks: MasksOption = Masks.checked,
+    artefacts: ArtefactsOption = Artefacts.exclude,
+    limits: LimitsOption = None,
+    scales: WidthsOption = "1",
+    tiles: TilesOption = None,
+    tile_tissue: TileTissueOption = None,
+    mpp: MppOption = None,
+    stain: StainOption = Stain.none,
     as_json: JsonFlag = False,
 ) -> None:
     """Draw blobs outlined on their image, the crops that the encoder would see, and augmented repeats of these.
@@ -59,15 +82,16 @@ def preview(
     With the same options and seed an extraction with an encoder of 224 pixels makes the same pictures.
     """
     from featstore.dataset import find_dataset
-    from featstore.recipe import CropSettings
+    from featstore.recipe import StainSettings
     from featstore.report.previews import PreviewSettings
 
     started = time.perf_counter()
+    crops = replace(scaled(scales, tiles, tile_tissue, mpp), **measured_by(masks, artefacts, limits))
+    crops = replace(crops, max_blobs=max_blobs, min_area_px=min_area, margin=margin)
     chosen = _chosen(find_dataset(data), images, only or [])
     names = {record.image: f"{record.image.replace('/', '-').rpartition('.')[0]}.png" for record in chosen}
     check_pictures("--out", out, [*names.values(), OVERVIEW], [record.path for record in chosen])
-    crops = CropSettings(max_blobs, min_area, margin, masks=masks.value)
-    settings = PreviewSettings(crops, seed=seed, repeats=repeats)
+    settings = PreviewSettings(crops, stain=StainSettings.to(stain.value), seed=seed, repeats=repeats)
     done, failed = _draw(chosen, names, out, settings)
     seconds = round(time.perf_counter() - started, 3)
     for row in failed:

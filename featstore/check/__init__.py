@@ -2,6 +2,6 @@
 
 from featstore.check.dataset import check_dataset
 from featstore.check.findings import Findings, Twins
-from featstore.check.image import CheckLimits, Examined, examine
+from featstore.check.image import Examined, examine
 
-__all__ = ["CheckLimits", "Examined", "Findings", "Twins", "check_dataset", "examine"]
+__all__ = ["Examined", "Findings", "Twins", "check_dataset", "examine"]

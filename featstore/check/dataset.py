@@ -9,20 +9,17 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 
 from featstore.check.findings import Findings, Twins
-from featstore.check.image import CheckLimits, Examined, examine
-from featstore.dataset import Dataset
+from featstore.check.image import Examined, examine
+from featstore.dataset import Dataset, Limits, MaskLimits
+from featstore.recipe import CropSettings
 from featstore.store.looks import near_pairs
 
 __all__ = ["check_dataset"]
 
-USUAL_FIT, UNRELATED = 0.25, 0.35
-"""Where masks correlate with what they show, at least so much in the median, one that does so by less than this share
-of that may be another image's."""
-
 
 def check_dataset(
     dataset: Dataset,
-    limits: CheckLimits | None = None,
+    settings: CropSettings | None = None,
     *,
     jobs: int | None = None,
     progress: Callable[[int, int], object] = lambda _done, _of: None,
@@ -32,7 +29,8 @@ def check_dataset(
     Parameters
     ----------
     dataset : Dataset
-    limits : CheckLimits, optional
+    settings : CropSettings, optional
+        How an extraction would find blobs, and what masks and artefacts are measured by.
     jobs : int, optional
         Processes; as many as there are cores by default. What is found does not depend on it.
     progress : callable, optional
@@ -42,13 +40,14 @@ def check_dataset(
     -------
     Findings
     """
-    limits, records = limits or CheckLimits(), dataset.records
+    settings, records = settings or CropSettings(), dataset.records
+    limits = Limits.of(settings.limits)
     work = Parallel(n_jobs=jobs or cpu_count(), return_as="generator", batch_size=4)
     found = []
-    for examined in work(delayed(examine)(record, limits) for record in records):
+    for examined in work(delayed(examine)(record, settings) for record in records):
         found.append(examined)
         progress(len(found), len(records))
-    return Findings(dataset, tuple(found), tuple(find_twins(found)), unrelated_masks(found))
+    return Findings(dataset, tuple(found), tuple(find_twins(found)), unrelated_masks(found, limits.masks), settings)
 
 
 def find_twins(images: Sequence[Examined]) -> list[Twins]:
@@ -86,13 +85,13 @@ def _joined(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def unrelated_masks(images: Sequence[Examined]) -> dict[str, float]:
+def unrelated_masks(images: Sequence[Examined], limits: MaskLimits) -> dict[str, float]:
     """Name the masks that fit far worse than those of the dataset do; none where masks follow nothing on the image."""
     fits = {found.record.image: found.mask.fit for found in images if found.mask is not None and not found.mask.reasons}
     usual = float(np.median(list(fits.values()))) if fits else 0.0
-    return {image: fit for image, fit in fits.items() if is_unrelated(fit, usual)}
+    return {image: fit for image, fit in fits.items() if is_unrelated(fit, usual, limits)}
 
 
-def is_unrelated(fit: float, usual: float) -> bool:
+def is_unrelated(fit: float, usual: float, limits: MaskLimits) -> bool:
     """Whether a mask fits its image far worse than the usual one of the dataset, where masks follow what is seen."""
-    return usual >= USUAL_FIT and fit < UNRELATED * usual
+    return usual >= limits.usual_fit and fit < limits.unrelated * usual

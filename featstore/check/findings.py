@@ -9,6 +9,7 @@ from typing import Any
 
 from featstore.check.image import Examined
 from featstore.dataset import Dataset
+from featstore.recipe import CropSettings
 
 __all__ = ["Findings", "Twins"]
 
@@ -68,12 +69,15 @@ class Findings:
     unrelated : mapping of str to float
         Masks that fit their images far worse than those of the dataset do, with the fit of each: they may belong to
         others.
+    settings : CropSettings
+        What images and masks were measured by.
     """
 
     dataset: Dataset
     images: Sequence[Examined]
     twins: Sequence[Twins]
     unrelated: Mapping[str, float] = field(default_factory=dict)
+    settings: CropSettings = field(default_factory=CropSettings)
 
     @property
     def rejected(self) -> list[dict[str, str]]:

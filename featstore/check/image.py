@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featstore.crops import Blobs, find_blobs
 from featstore.dataset import (
     ImageRecord,
+    Limits,
     MaskQuality,
     Reason,
     contaminant,
@@ -21,29 +22,14 @@ from featstore.dataset import (
     perceptual_hash,
     read_bytes,
 )
-from featstore.dataset.artefact_check import Artefact, ArtefactLimits, find_artefacts
+from featstore.dataset.artefact_check import Artefact, find_artefacts
 from featstore.dataset.containers import read_header
 from featstore.errors import ImageError
 from featstore.recipe import CropSettings
 
-__all__ = ["CheckLimits", "Examined", "Opened", "examine", "open_image"]
+__all__ = ["Examined", "Opened", "examine", "open_image"]
 
 Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class CheckLimits:
-    """What images are measured by; every threshold of a check is here.
-
-    Attributes
-    ----------
-    crops : CropSettings
-        How an extraction would find blobs.
-    artefacts : ArtefactLimits
-    """
-
-    crops: CropSettings = field(default_factory=CropSettings)
-    artefacts: ArtefactLimits = field(default_factory=ArtefactLimits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,19 +117,19 @@ class Examined:
         }
 
 
-def examine(record: ImageRecord, limits: CheckLimits | None = None) -> Examined:
+def examine(record: ImageRecord, settings: CropSettings | None = None) -> Examined:
     """Open an image and its mask, and measure both. One that can't be opened has its reason.
 
     Parameters
     ----------
     record : ImageRecord
-    limits : CheckLimits, optional
+    settings : CropSettings, optional
 
     Returns
     -------
     Examined
     """
-    limits, known = limits or CheckLimits(), Examined(record)
+    settings, known = settings or CropSettings(), Examined(record)
     try:
         data = read_bytes(record.path)
         header = read_header(data)
@@ -155,13 +141,13 @@ def examine(record: ImageRecord, limits: CheckLimits | None = None) -> Examined:
             data = read_bytes(record.mask_path, reason=Reason.MASK_UNREADABLE)
             mask = decode_mask(data, record.mask_path, shape=image.shape[:2])
             known = replace(known, mask_sha256=hashlib.sha256(data).hexdigest())
-        opened = look_at(image, mask, limits)
+        opened = look_at(image, mask, settings)
     except ImageError as error:
         return replace(known, reason=record.reason or str(error.reason), note=str(error))
-    return _with(known, opened, limits)
+    return _with(known, opened, settings)
 
 
-def open_image(record: ImageRecord, limits: CheckLimits) -> Opened:
+def open_image(record: ImageRecord, settings: CropSettings) -> Opened:
     """Open an image again for its pixels.
 
     Raises
@@ -174,26 +160,26 @@ def open_image(record: ImageRecord, limits: CheckLimits) -> Opened:
     if record.mask_path is not None:
         data = read_bytes(record.mask_path, reason=Reason.MASK_UNREADABLE)
         mask = decode_mask(data, record.mask_path, shape=image.shape[:2])
-    return look_at(image, mask, limits)
+    return look_at(image, mask, settings)
 
 
-def look_at(image: Pixels, mask: Pixels | None, limits: CheckLimits) -> Opened:
+def look_at(image: Pixels, mask: Pixels | None, settings: CropSettings) -> Opened:
     """Find blobs and artefacts; an image without a blob has artefacts alone."""
     try:
-        blobs: Blobs | None = find_blobs(image, mask, limits.crops)
+        blobs: Blobs | None = find_blobs(image, mask, settings)
     except ImageError:
         blobs = None
     tissue = blobs.tissue if blobs is not None else None
-    return Opened(image, mask, blobs, find_artefacts(image, tissue, limits.artefacts))
+    return Opened(image, mask, blobs, find_artefacts(image, tissue, Limits.of(settings.limits).artefacts))
 
 
-def _with(known: Examined, opened: Opened, limits: CheckLimits) -> Examined:
+def _with(known: Examined, opened: Opened, settings: CropSettings) -> Examined:
     record, blobs = known.record, opened.blobs
     reason, note = record.reason, record.note if record.reason else ""
     if not reason and blobs is None:
         reason, note = str(Reason.NO_BLOB), "neither the mask nor the image shows anything to crop"
-    if not reason and blobs is not None and record.split == "train" and limits.crops.artefacts != "keep":
-        found, why = contaminant(opened.artefacts, blobs.tissue, limits.artefacts)
+    if not reason and blobs is not None and record.split == "train" and settings.artefacts != "keep":
+        found, why = contaminant(opened.artefacts, blobs.tissue, Limits.of(settings.limits).artefacts)
         reason, note = str(found or ""), why
     return replace(
         known,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.dataset.artefact_check import find_artefacts
+from featstore.dataset.limits import Limits
 from featstore.dataset.mask_quality import MaskQuality, clean_mask, measure_mask
 from featstore.dataset.reasons import Reason
 from featstore.dataset.subtract import LOCAL, enough_remains, subtract_artefacts
@@ -133,11 +134,12 @@ def find_blobs(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, setting
 
 
 def _subtracted(image: NDArray[np.uint8], found: Blobs, settings: CropSettings) -> Blobs:
-    artefacts = find_artefacts(image, found.tissue)
-    tissue = subtract_artefacts(found.tissue, artefacts)
+    limits = Limits.of(settings.limits).artefacts
+    artefacts = find_artefacts(image, found.tissue, limits)
+    tissue = subtract_artefacts(found.tissue, artefacts, limits)
     blobs = _components(tissue, settings)
     kinds = tuple(each.kind for each in artefacts if each.over and each.kind in LOCAL)
-    if not (kinds and blobs and enough_remains(found.tissue, tissue)):
+    if not (kinds and blobs and enough_remains(found.tissue, tissue, limits)):
         return found
     return replace(found, tissue=tissue, blobs=blobs, subtracted=kinds)
 
@@ -145,13 +147,13 @@ def _subtracted(image: NDArray[np.uint8], found: Blobs, settings: CropSettings) 
 def _ladder(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: CropSettings) -> Blobs:
     quality = None
     if mask is not None and mask.any():
-        given = threshold_mask(mask)
-        quality = measure_mask(image, given) if settings.masks == "checked" else None
+        given, limits = threshold_mask(mask), Limits.of(settings.limits).masks
+        quality = measure_mask(image, given, limits) if settings.masks == "checked" else None
         if quality is None or not quality.reasons:
             return _on_mask(given, settings, quality)
         if _MENDED.issuperset(quality.reasons):
             cleaned = clean_mask(image, given)
-            if not measure_mask(image, cleaned).reasons and (blobs := _components(cleaned, settings)):
+            if not measure_mask(image, cleaned, limits).reasons and (blobs := _components(cleaned, settings)):
                 return Blobs(cleaned, blobs, "mask_cleaned", quality)
     tissue = find_tissue(image)
     if blobs := _components(tissue, settings):

@@ -12,6 +12,7 @@ from featstore.dataset.artefacts import (
 from featstore.dataset.files import bytes_digest, file_digest, read_bytes
 from featstore.dataset.find import find_dataset
 from featstore.dataset.labels import LabelRow, LabelTable, join_spellings, read_label_csv
+from featstore.dataset.limits import Limits, read_limits
 from featstore.dataset.mask_quality import MaskLimits, MaskQuality, clean_mask, measure_mask
 from featstore.dataset.near import perceptual_hash
 from featstore.dataset.pixels import MAX_PIXELS, decode_image, decode_mask, read_image, read_mask
@@ -31,6 +32,7 @@ __all__ = [
     "ImageRecord",
     "LabelRow",
     "LabelTable",
+    "Limits",
     "MaskLimits",
     "MaskQuality",
     "Reason",
@@ -55,6 +57,7 @@ __all__ = [
     "read_bytes",
     "read_image",
     "read_label_csv",
+    "read_limits",
     "read_mask",
     "subtract_artefacts",
 ]

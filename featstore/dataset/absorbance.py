@@ -112,7 +112,7 @@ def absorbance_of(image: NDArray[np.uint8]) -> Absorbance:
 def opened(mask: Mask, side_px: int, *, close: bool = False) -> Mask:
     """Remove from a mask what is narrower than a disc; or fill gaps that are."""
     cv2 = opencv()
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side_px, side_px))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(side_px, 1),) * 2)
     how = cv2.MORPH_CLOSE if close else cv2.MORPH_OPEN
     return np.asarray(cv2.morphologyEx(mask.view(np.uint8), how, disc), np.uint8).view(np.bool_)
 

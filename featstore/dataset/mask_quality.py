@@ -46,6 +46,10 @@ class MaskLimits:
         The least correlation at the other place that proves anything: chance seldom reaches more.
     offset : float
         What counts as another place, as a share of the longest side.
+    usual_fit : float
+        Where masks of a dataset fit at least so well in the median, they follow what is seen;
+    unrelated : float
+        and one that fits less well than this share of the median may be another image's.
     """
 
     coverage: float = 1e-4
@@ -55,6 +59,8 @@ class MaskLimits:
     misplaced: float = 0.6
     found_again: float = 0.3
     offset: float = 0.04
+    usual_fit: float = 0.25
+    unrelated: float = 0.35
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from featstore.crops import (
     find_places,
     normalise_stains,
 )
-from featstore.dataset import Reason, contaminant, find_artefacts, perceptual_hash, read_image, read_mask
+from featstore.dataset import Limits, Reason, contaminant, find_artefacts, perceptual_hash, read_image, read_mask
 from featstore.encoders import Encoder
 from featstore.errors import FeatstoreError, ImageError
 from featstore.extract.plan import ImageJob, note_without_folders
@@ -91,6 +91,7 @@ class Loader:
 
     def __init__(self, recipe: Recipe, encoder: Encoder) -> None:
         self.recipe = recipe
+        self.limits = Limits.of(recipe.crops.limits).artefacts
         self.prepare = encoder.prepare
         self.encode = encoder.encode if encoder.in_worker else None
 
@@ -142,7 +143,7 @@ class Loader:
         """Tell what would keep an image out of training, as a code and in words."""
         if self.recipe.crops.artefacts == "keep":
             return "", ""
-        reason, why = contaminant(find_artefacts(image, blobs.tissue), blobs.tissue)
+        reason, why = contaminant(find_artefacts(image, blobs.tissue, self.limits), blobs.tissue, self.limits)
         return str(reason or ""), why
 
     def _load(self, loaded: Loaded) -> Iterator[NDArray[Any]]:

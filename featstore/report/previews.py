@@ -10,9 +10,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.crops import Blob, Blobs, augment, bring_to_working_size, cut_crop, draw, find_blobs
+from featstore.crops import (
+    Blobs,
+    Place,
+    augment,
+    bring_to_working_size,
+    cut_place,
+    draw,
+    find_blobs,
+    find_places,
+    normalise_stains,
+)
 from featstore.dataset import ImageRecord, file_digest, read_image, read_mask
-from featstore.recipe import AugmentationSettings, CropSettings
+from featstore.recipe import OBJECT, TILE, AugmentationSettings, CropSettings, StainSettings
 from featstore.report.sheets import BLUE, Tile, draw_sheet, outlined, thumbnail
 
 __all__ = ["PreviewSettings", "draw_overview", "draw_preview"]
@@ -28,6 +38,7 @@ class PreviewSettings:
     ----------
     crops : CropSettings
     augmentation : AugmentationSettings
+    stain : StainSettings
     seed : int
         Of the augmentation.
     repeats : int
@@ -36,19 +47,23 @@ class PreviewSettings:
         Side of the encoder's input: augmentation happens at that size.
     image_px, crop_px : int
         Largest side of the image, and side of a crop, as they are drawn.
+    most_crops : int
+        So many crops are drawn of an image, the first; of tiles there may be thousands.
     """
 
     crops: CropSettings = field(default_factory=CropSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    stain: StainSettings = field(default_factory=StainSettings)
     seed: int = 0
     repeats: int = 4
     size_px: int = 224
     image_px: int = 900
     crop_px: int = 160
+    most_crops: int = 60
 
 
 def draw_preview(record: ImageRecord, path: Path, settings: PreviewSettings) -> Tile:
-    """Draw one image: whole, with its blobs outlined and numbered; below, a row for each blob, the clean crop first.
+    """Draw one image: whole, with its blobs outlined and numbered; below, a row for each crop, the clean one first.
 
     Parameters
     ----------
@@ -71,11 +86,15 @@ def draw_preview(record: ImageRecord, path: Path, settings: PreviewSettings) -> 
     mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
     blobs = find_blobs(image, mask, settings.crops)
     digest = file_digest(record.path)
+    places = find_places(blobs, settings.crops, record.mpp)
     said = f"{len(blobs.blobs)} blobs, from: {blobs.source.replace('_', ' ')}"
-    whole = Tile(_numbered(image, blobs, settings.image_px), (blobs.note,) if blobs.note else ())
-    rows = [_row(image, blobs, blob, digest, settings) for blob in blobs.blobs]
+    shown, note = normalise_stains(image, settings.stain)
+    more = len(places) - settings.most_crops
+    notes = blobs.note, note, f"the first {settings.most_crops} of {len(places)} crops" if more > 0 else ""
+    whole = Tile(_numbered(shown, blobs, settings.image_px), tuple(text for text in notes if text))
+    rows = [_row(shown, blobs, place, digest, settings) for place in places[: settings.most_crops]]
     draw_sheet([[whole], *rows], path, f"{record.image}: {said}")
-    return Tile(_numbered(image, blobs, settings.image_px // 4), (record.image, said))
+    return Tile(_numbered(shown, blobs, settings.image_px // 4), (record.image, said))
 
 
 def draw_overview(tiles: Sequence[Tile], path: Path, columns: int = 6) -> None:
@@ -84,17 +103,24 @@ def draw_overview(tiles: Sequence[Tile], path: Path, columns: int = 6) -> None:
     draw_sheet(rows, path, f"{len(tiles)} images")
 
 
-def _row(image: Pixels, blobs: Blobs, blob: Blob, digest: str, settings: PreviewSettings) -> list[Tile]:
-    """Cut one blob and augment it, keyed as an extraction keys it: these are the pictures that an encoder sees."""
-    clean = cut_crop(image, blobs, blob, settings.crops)
+def _row(image: Pixels, blobs: Blobs, place: Place, digest: str, settings: PreviewSettings) -> list[Tile]:
+    """Make one crop and augment it, keyed as an extraction keys it: these are the pictures that an encoder sees."""
+    clean = cut_place(image, blobs, place, settings.crops)
     size_px = min(settings.size_px, len(clean))
     working = bring_to_working_size(clean, size_px)
-    tiles = [Tile(thumbnail(clean, settings.crop_px), (f"blob {blob.index}, {blob.area_px} px", "clean"))]
+    tiles = [Tile(thumbnail(clean, settings.crop_px), (_called(place), f"{place.area_px} px, clean"))]
     for repeat in range(1, settings.repeats + 1):
-        draws = draw(settings.augmentation, seed=settings.seed, image_digest=digest, blob=blob.index, repeat=repeat)
+        draws = draw(settings.augmentation, seed=settings.seed, image_digest=digest, blob=place.number, repeat=repeat)
         crop = augment(working, draws, settings.crops.fill, side_px=len(clean), size_px=size_px)
         tiles.append(Tile(thumbnail(crop, settings.crop_px), (f"repeat {repeat}", "")))
     return tiles
+
+
+def _called(place: Place) -> str:
+    if place.scale == OBJECT:
+        return f"blob {place.number}"
+    kind = "tile" if place.scale == TILE else f"scale {place.scale}"
+    return f"{place.number}: {kind} of blob {place.parent}"
 
 
 def _numbered(image: Pixels, blobs: Blobs, side_px: int) -> Pixels:

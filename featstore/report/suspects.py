@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.check import CheckLimits, Examined, Findings
+from featstore.check import Examined, Findings
 from featstore.check.image import Opened, open_image
 from featstore.errors import ImageError
+from featstore.recipe import CropSettings
 from featstore.report.sheets import BLUE, ORANGE, Tile, draw_sheet, outlined, thumbnail
 from featstore.store.disk.files import make_folder
 
@@ -25,7 +26,7 @@ def sheet_names(findings: Findings) -> list[str]:
     return [name for name, _, _ in _sheets(findings)]
 
 
-def draw_findings(findings: Findings, folder: Path, limits: CheckLimits | None = None) -> list[Path]:
+def draw_findings(findings: Findings, folder: Path) -> list[Path]:
     """Draw a sheet for each suspect kind, and one for each kind of twins; return their paths.
 
     Parameters
@@ -33,8 +34,6 @@ def draw_findings(findings: Findings, folder: Path, limits: CheckLimits | None =
     findings : Findings
     folder : Path
         Made if it is not there; sheets of these names are replaced.
-    limits : CheckLimits, optional
-        Those that the findings were made by.
 
     Raises
     ------
@@ -44,7 +43,8 @@ def draw_findings(findings: Findings, folder: Path, limits: CheckLimits | None =
     drawn: list[Path] = []
     for name, title, rows in _sheets(findings):
         tiles = [
-            [tile for found, kind, why in row if (tile := _tile(found, kind, why, limits)) is not None] for row in rows
+            [tile for found, kind, why in row if (tile := _tile(found, kind, why, findings.settings)) is not None]
+            for row in rows
         ]
         if any(tiles):
             make_folder(folder)
@@ -83,9 +83,9 @@ def _said(found: Examined) -> str:
     return ", ".join(text for text in (found.record.split, found.record.label) if text)
 
 
-def _tile(found: Examined, kind: str, why: str, limits: CheckLimits | None) -> Tile | None:
+def _tile(found: Examined, kind: str, why: str, settings: CropSettings) -> Tile | None:
     try:
-        opened = open_image(found.record, limits or CheckLimits())
+        opened = open_image(found.record, settings)
     except ImageError:
         return None  # it has gone since
     small = thumbnail(opened.image, SIDE_PX)

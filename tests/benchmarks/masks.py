@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.check.dataset import is_unrelated
-from featstore.dataset import measure_mask, read_image, read_mask
+from featstore.dataset import MaskLimits, measure_mask, read_image, read_mask
 
 HERE = Path(__file__).resolve().parents[2]
 REAL = HERE.parent / "shared" / "real"
@@ -80,7 +80,9 @@ def measure(folders: list[Path]) -> tuple[int, dict[str, Counter[str]]]:
             quality = measure_mask(image, np.ascontiguousarray(damaged))
             found[kind].update(["any"] if quality.reasons else [])
             found[kind].update(quality.reasons[:1])
-            found[kind].update(["compared"] if quality.reasons or is_unrelated(quality.fit, usual) else [])
+            found[kind].update(
+                ["compared"] if quality.reasons or is_unrelated(quality.fit, usual, MaskLimits()) else []
+            )
     return len(given), found
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from featstore.check import CheckLimits, check_dataset, examine
+from featstore.check import check_dataset, examine
 from featstore.check.image import look_at
 from featstore.dataset import find_dataset
 from featstore.recipe import CropSettings
@@ -119,13 +119,13 @@ def test_processes_change_nothing(data, found) -> None:
 
 def test_limits_are_taken(data) -> None:
     record = find_dataset(data).records[8]
-    as_given = examine(record, CheckLimits(crops=CropSettings(masks="given")))
+    as_given = examine(record, CropSettings(masks="given"))
     assert as_given.source == "mask"
     assert as_given.mask is None
 
 
 def test_a_blank_image_has_no_blob() -> None:
-    opened = look_at(np.full((60, 60, 3), 250, np.uint8), None, CheckLimits())
+    opened = look_at(np.full((60, 60, 3), 250, np.uint8), None, CropSettings())
     assert opened.blobs is None
     assert "blank" in {each.kind for each in opened.artefacts if each.over}
 

@@ -7,6 +7,8 @@ import shutil
 import cv2
 import numpy as np
 
+from featstore.store import open_store
+
 
 def test_check_tells_and_draws(painted, featstore_json, tmp_path) -> None:
     told = featstore_json("check", painted, "--out", tmp_path / "sheets", "--jobs", 1)
@@ -76,3 +78,19 @@ def test_preview_replaces_no_file_of_somebody_else_s(small_data, featstore, tmp_
     result = featstore("preview", small_data, "--out", tmp_path)
     assert result.exit_code == 2
     assert (tmp_path / "overview.png").read_bytes() == b"mine"
+
+
+def test_thresholds_of_one_file_hold_for_check_and_extraction(painted, featstore, featstore_json, tmp_path) -> None:
+    shown = featstore("check", "--show-limits").stdout
+    assert "\ngreen = 0.03\n" in shown
+    file, store = tmp_path / "limits.toml", tmp_path / "s.store"
+    file.write_text(shown.replace("\ngreen = 0.03\n", "\ngreen = 1.0\n"))
+    green = ("train_data/img_0005.png", "contaminated_green")
+    for limits, left_out in ([], True), (["--limits", file], False):
+        told = featstore_json("check", painted, "--jobs", 1, *limits)
+        assert (green in {(row["image"], row["reason"]) for row in told["rejected"]}) == left_out
+    featstore_json("extract", painted, "--encoder", "stain-texture", "--store", store, "--limits", file)
+    assert open_store(store).images[green[0]].reason == ""
+    again = featstore("extract", painted, "--encoder", "stain-texture", "--store", store)
+    assert again.exit_code == 1
+    assert "limits" in again.stderr
