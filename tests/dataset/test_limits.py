@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featstore.crops import find_blobs
-from featstore.dataset import ArtefactLimits, Limits, MaskLimits, find_artefacts, read_limits
+from featstore.dataset import ArtefactLimits, Limits, MaskLimits, read_limits
 from featstore.dataset.artefact_check import SubtractLimits
 from featstore.errors import SettingError
 from featstore.recipe import CropSettings, EncoderSettings, Recipe
