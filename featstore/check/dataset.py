@@ -16,6 +16,9 @@ from featstore.store.looks import near_pairs
 
 __all__ = ["check_dataset"]
 
+FOLLOWING = 0.8
+"""Where this share of a dataset's masks fits well, its masks follow what is seen."""
+
 
 def check_dataset(
     dataset: Dataset,
@@ -56,7 +59,7 @@ def find_twins(images: Sequence[Examined]) -> list[Twins]:
     for place, found in enumerate(images):
         if found.sha256:
             files[found.sha256].append(place)
-        if found.mask_sha256 and found.source in ("mask", "whole_mask", "mask_cleaned"):
+        if found.mask_sha256 and found.mask_says not in ("", "empty", "whole"):
             masks[found.mask_sha256].append(place)
     groups = [("file", group) for group in files.values()]
     looks = _joined(near_pairs([found.look for found in images]), len(names))
@@ -86,12 +89,17 @@ def _joined(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
 
 
 def unrelated_masks(images: Sequence[Examined], limits: MaskLimits) -> dict[str, float]:
-    """Name the masks that fit far worse than those of the dataset do; none where masks follow nothing on the image."""
+    """Name the masks that fit far worse than those of the dataset do; none where masks follow nothing on the image.
+
+    Outlined regions of tissue don't: some fit well, and some not at all.
+    """
     fits = {found.record.image: found.mask.fit for found in images if found.mask is not None and not found.mask.reasons}
-    usual = float(np.median(list(fits.values()))) if fits else 0.0
-    return {image: fit for image, fit in fits.items() if is_unrelated(fit, usual, limits)}
+    least = least_fit(list(fits.values()), limits)
+    return {image: fit for image, fit in fits.items() if fit < least}
 
 
-def is_unrelated(fit: float, usual: float, limits: MaskLimits) -> bool:
-    """Whether a mask fits its image far worse than the usual one of the dataset, where masks follow what is seen."""
-    return usual >= limits.usual_fit and fit < limits.unrelated * usual
+def least_fit(fits: Sequence[float], limits: MaskLimits) -> float:
+    """Tell how well a mask of a dataset fits its image at least; -1 where masks need not fit."""
+    if not fits or np.quantile(fits, 1 - FOLLOWING) < limits.usual_fit:
+        return -1.0
+    return limits.unrelated * float(np.median(fits))

@@ -65,6 +65,8 @@ class Examined:
     blobs : int
         How many there are.
     mask : MaskQuality or None
+    mask_says : str
+        What was found of it, as an image table tells it.
     artefacts : mapping of str to (float, float)
         Measure and limit of each kind.
     over : mapping of str to str
@@ -83,6 +85,7 @@ class Examined:
     source: str = ""
     blobs: int = 0
     mask: MaskQuality | None = None
+    mask_says: str = ""
     artefacts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     over: Mapping[str, str] = field(default_factory=dict)
 
@@ -188,6 +191,7 @@ def _with(known: Examined, opened: Opened, settings: CropSettings) -> Examined:
         source=blobs.source if blobs else "",
         blobs=len(blobs.blobs) if blobs else 0,
         mask=blobs.quality if blobs else None,
+        mask_says=blobs.mask if blobs else "",
         artefacts={found.kind: (float(found.measure), float(found.limit)) for found in opened.artefacts},
         over={found.kind: found.note for found in opened.artefacts if found.over},
     )

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.dataset.artefact_check import find_artefacts
+from featstore.dataset.artefact_check import Artefact, find_artefacts
 from featstore.dataset.limits import Limits
 from featstore.dataset.mask_quality import MaskQuality, clean_mask, measure_mask
 from featstore.dataset.reasons import Reason
@@ -66,15 +66,22 @@ class Blobs:
         The step of the ladder that they were found on.
     quality : MaskQuality or None
         Of the mask as it was given; None where there is none, or it was not to be measured.
+    mask : str
+        What that says in a word: empty without a mask, ``empty``, ``whole`` where it covers all of the image, the
+        reasons why it is poor, ``good``, or ``given`` where it was not to be measured.
     subtracted : tuple of str
         Kinds of artefacts that were taken off the tissue.
+    foreign : ndarray of shape (height, width), bool, or None
+        What was pasted or drawn on the image, with its rim, where it was taken off the tissue: no crop shows it.
     """
 
     tissue: NDArray[np.bool_]
     blobs: tuple[Blob, ...]
     source: BlobSource
     quality: MaskQuality | None = None
+    mask: str = ""
     subtracted: tuple[str, ...] = ()
+    foreign: NDArray[np.bool_] | None = None
 
     @property
     def note(self) -> str:
@@ -129,37 +136,45 @@ def find_blobs(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, setting
         With the reason ``no_blob``, if the image is blank and its mask empty, missing or poor.
     """
     _check(image, mask)
-    found = _ladder(image, mask, settings)
+    given = None if mask is None else threshold_mask(mask)
+    found = _ladder(image, given, settings)
+    found = replace(found, mask=_said_of(given, found.quality))
     return _subtracted(image, found, settings) if settings.artefacts == "subtract" else found
 
 
 def _subtracted(image: NDArray[np.uint8], found: Blobs, settings: CropSettings) -> Blobs:
     limits = Limits.of(settings.limits).artefacts
     artefacts = find_artefacts(image, found.tissue, limits)
-    tissue = subtract_artefacts(found.tissue, artefacts, limits)
+    foreign = ~subtract_artefacts(np.ones_like(found.tissue), artefacts, limits)
+    tissue = found.tissue & ~foreign
     blobs = _components(tissue, settings)
-    kinds = tuple(each.kind for each in artefacts if each.over and each.kind in LOCAL)
-    if not (kinds and blobs and enough_remains(found.tissue, tissue, limits)):
+    if not foreign.any() or not (blobs and enough_remains(found.tissue, tissue, limits)):
         return found
-    return replace(found, tissue=tissue, blobs=blobs, subtracted=kinds)
+    if (tissue == found.tissue).all():
+        return replace(found, foreign=foreign)
+    kinds = tuple(each.kind for each in artefacts if each.over and each.kind in LOCAL and _touches(each, found.tissue))
+    return replace(found, tissue=tissue, blobs=blobs, subtracted=kinds, foreign=foreign)
 
 
-def _ladder(image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: CropSettings) -> Blobs:
-    quality = None
-    if mask is not None and mask.any():
-        given, limits = threshold_mask(mask), Limits.of(settings.limits).masks
-        quality = measure_mask(image, given, limits) if settings.masks == "checked" else None
+def _touches(artefact: Artefact, tissue: NDArray[np.bool_]) -> bool:
+    return artefact.pixels is not None and bool((artefact.pixels & tissue).any())
+
+
+def _ladder(image: NDArray[np.uint8], mask: NDArray[np.bool_] | None, settings: CropSettings) -> Blobs:
+    quality, limits = None, Limits.of(settings.limits).masks
+    if mask is not None:
+        quality = measure_mask(image, mask, limits) if settings.masks == "checked" or not mask.any() else None
         if quality is None or not quality.reasons:
-            return _on_mask(given, settings, quality)
-        if _MENDED.issuperset(quality.reasons):
-            cleaned = clean_mask(image, given)
+            return _on_mask(mask, settings, quality)
+        if mask.any() and _MENDED.issuperset(quality.reasons):
+            cleaned = clean_mask(image, mask)
             if not measure_mask(image, cleaned, limits).reasons and (blobs := _components(cleaned, settings)):
                 return Blobs(cleaned, blobs, "mask_cleaned", quality)
     tissue = find_tissue(image)
     if blobs := _components(tissue, settings):
         return Blobs(tissue, blobs, "tissue", quality)
     if is_blank(image):
-        raise _no_blob(mask, quality)
+        raise _no_blob(quality)
     whole = np.ones(image.shape[:2], dtype=np.bool_)
     return Blobs(whole, (_union(whole),), "whole_image", quality)
 
@@ -169,8 +184,16 @@ def _on_mask(mask: NDArray[np.bool_], settings: CropSettings, quality: MaskQuali
     return Blobs(mask, blobs, "mask", quality) if blobs else Blobs(mask, (_union(mask),), "whole_mask", quality)
 
 
-def _no_blob(mask: NDArray[np.uint8] | None, quality: MaskQuality | None) -> ImageError:
-    what = "missing" if mask is None else "empty" if quality is None else f"poor ({', '.join(quality.reasons)})"
+def _said_of(mask: NDArray[np.bool_] | None, quality: MaskQuality | None) -> str:
+    if mask is None:
+        return ""
+    if quality is not None and quality.reasons:
+        return ", ".join(quality.reasons)
+    return "whole" if mask.all() else "given" if quality is None else "good"
+
+
+def _no_blob(quality: MaskQuality | None) -> ImageError:
+    what = "missing" if quality is None else ", ".join(quality.reasons).replace("_", " ")
     return ImageError(
         f"no blob: the mask is {what}, and the image is blank",
         reason=Reason.NO_BLOB,
@@ -180,7 +203,7 @@ def _no_blob(mask: NDArray[np.uint8] | None, quality: MaskQuality | None) -> Ima
 
 
 def threshold_mask(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell tissue from background in a mask that has positive pixels.
+    """Tell tissue from background in a mask.
 
     A mask without zeros is tissue throughout; one of two values, or of class numbers below `CLASS_NUMBERS`, is tissue
     where it is positive; any other is cut at Otsu's threshold (Otsu, 1979, doi:10.1109/TSMC.1979.4310076).

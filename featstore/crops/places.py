@@ -103,7 +103,7 @@ def cut_place(image: NDArray[np.uint8], blobs: Blobs, place: Place, settings: Cr
     """Cut one crop.
 
     Of a blob itself all that is not tissue has the fill colour. Wider squares and tiles show the pixels that are there:
-    only what lies outside the image has the fill colour.
+    only what lies outside the image has the fill colour, and what was pasted or drawn on it and is to be subtracted.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def cut_place(image: NDArray[np.uint8], blobs: Blobs, place: Place, settings: Cr
     -------
     ndarray of shape (side, side, 3), uint8, RGB
     """
-    shown = blobs.tissue if place.scale == OBJECT else None
+    shown = blobs.tissue if place.scale == OBJECT else None if blobs.foreign is None else ~blobs.foreign
     crop = cut_square(image, place.window, place.square, settings.fill, shown)
     if place.size_px == len(crop):
         return crop

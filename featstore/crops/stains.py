@@ -18,6 +18,9 @@ LIGHT = 240.0
 LEAST_DENSITY = 0.15
 """Pixels count whose optical density is at least this: in every channel for Macenko, as there, else on average."""
 
+PADDING_LEVEL = 12
+"""Scanners pad with what is this dark in every channel: it has no stain."""
+
 LEAST_STAINED_PX = 1000
 LEAST_ANGLE_DEG = 3.0
 """Stains whose directions are nearer than this can't be told apart."""
@@ -57,9 +60,14 @@ def normalise_stains(image: Pixels, settings: StainSettings) -> tuple[Pixels, st
     density = _DENSITIES[image.reshape(-1, 3)]
     by_macenko = settings.method == "macenko"
     stained = (density.min(axis=1) if by_macenko else density.mean(axis=1)) >= LEAST_DENSITY
+    padding = image.reshape(-1, 3).max(axis=1) <= PADDING_LEVEL
+    stained &= ~padding
     if np.count_nonzero(stained) < LEAST_STAINED_PX:
         return image, TOO_LITTLE
-    changed = (_macenko if by_macenko else _reinhard)(image, density, stained, settings.reference)
+    if by_macenko:
+        changed = _macenko(image, density, stained, ~padding, settings.reference)
+    else:
+        changed = _reinhard(image, density, stained, settings.reference)
     return (image, ALIKE) if changed is None else (changed, "")
 
 
@@ -67,14 +75,18 @@ _DENSITIES = -np.log((np.arange(256) + 1) / LIGHT)
 
 
 def _macenko(
-    image: Pixels, density: NDArray[np.float64], stained: NDArray[np.bool_], reference: tuple[float, ...]
+    image: Pixels,
+    density: NDArray[np.float64],
+    stained: NDArray[np.bool_],
+    scanned: NDArray[np.bool_],
+    reference: tuple[float, ...],
 ) -> Pixels | None:
     """Macenko et al. (2009, doi:10.1109/ISBI.2009.5193250): concentrations of two stains, mixed by the reference's."""
     vectors = _stain_vectors(density[stained])
     if vectors is None:
         return None
     concentrations = density @ np.linalg.pinv(vectors)
-    most = np.percentile(concentrations, 100 - EXTREME_PERCENT, axis=0)
+    most = np.percentile(concentrations[scanned], 100 - EXTREME_PERCENT, axis=0)
     if (most < LEAST_DENSITY).any():
         return None
     target, strongest = np.reshape(reference[:6], (2, 3)), np.array(reference[6:])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.dataset.absorbance import Absorbance, opened
+from featstore.dataset.absorbance import GLASS_DENSITY, Absorbance, opened
 from featstore.dataset.opencv import opencv
 
 __all__ = ["INKS", "Ink", "InkLimits", "find_ink"]
@@ -19,6 +19,9 @@ INKS = ("green", "blue", "red", "black")
 INSIDE_PX = 5
 """Where ink begins is known by the mean of a window that reaches over its edge: this much, of the working size, is not
 taken for granted."""
+
+GREY_LEVELS = 2
+"""Channels of a grey image differ by no more; those of black ink, scanned in colour, by 7 and more."""
 
 PADDING_LEVEL = 12
 """What scanners pad with is this dark in every channel; the blackest ink measured has 16."""
@@ -61,6 +64,8 @@ class InkLimits:
         Least ``t`` of coloured ink.
     black_density : tuple of 3 floats
         Least ``t`` of black ink: 1.3 leaves a third of the light in each channel.
+    coloured : float
+        Least share of what absorbs light that has a colour, where black is looked for: of a grey image all is grey.
     reach_px : int
         How far ink goes on beyond where it was certain, in pixels of the working size.
     width_px : int
@@ -82,6 +87,7 @@ class InkLimits:
     black: tuple[float, float, float] = (0.12, 0.15, 0.20)
     density: tuple[float, float, float] = (0.35, 0.8, 0.2)
     black_density: tuple[float, float, float] = (1.0, 1.3, 0.8)
+    coloured: float = 0.1
     reach_px: int = 6
     width_px: int = 3
     least_piece: float = 0.0002
@@ -114,6 +120,7 @@ def find_ink(seen: Absorbance, limits: InkLimits) -> dict[str, Ink]:
         certain = opened(certain, limits.width_px) if certain.any() else certain
         if ink == "black" and certain.any():
             padding = _padding(seen.levels)
+            certain &= not _is_grey(seen, limits)
         found[ink] = _grown(ink, certain, seen, limits, padding)
     return found
 
@@ -124,6 +131,14 @@ class _Channels:
     def __init__(self, density: NDArray[np.float32]) -> None:
         self.red, self.green, self.blue = opencv().split(density)
         self.total = self.red + self.green + self.blue
+
+
+def _is_grey(seen: Absorbance, limits: InkLimits) -> bool:
+    """Tell whether an image is grey all over: then black ink is not to be told from tissue."""
+    levels = seen.levels.reshape(-1, 3)
+    spread = levels.max(axis=1) - levels.min(axis=1)
+    shown = seen.density.reshape(-1, 3).sum(axis=1) > GLASS_DENSITY
+    return bool(np.count_nonzero(spread[shown] > GREY_LEVELS) < limits.coloured * np.count_nonzero(shown))
 
 
 def _may_be(ink: str, seen: _Channels, limits: InkLimits, step: int) -> Mask:

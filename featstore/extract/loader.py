@@ -46,6 +46,8 @@ class Loaded:
         Why it is left out; both empty when all is well.
     source : str
         Where the blobs came from.
+    mask : str
+        What was found of its mask.
     look : str
         The image's perceptual hash.
     boxes : list of (blob, area_px, x0, y0, x1, y1, scale, parent)
@@ -65,6 +67,7 @@ class Loaded:
     note: str = ""
     artefact: str = ""
     source: str = ""
+    mask: str = ""
     look: str = ""
     boxes: list[tuple[int, ...]] = field(default_factory=list)
     keys: list[tuple[int, int]] = field(default_factory=list)
@@ -132,7 +135,7 @@ class Loader:
             loaded.artefact, why = self._contaminant(image, blobs)
             loaded.look = perceptual_hash(image)
             places = find_places(blobs, self.recipe.crops, record.mpp)
-        loaded.source = str(blobs.source)
+        loaded.source, loaded.mask = str(blobs.source), blobs.mask
         loaded.note = "; ".join(text for text in (blobs.note, why) if text)
         if loaded.artefact and loaded.job.split == "train":
             return None

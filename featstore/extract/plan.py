@@ -165,7 +165,9 @@ def note_without_folders(note: str, record: ImageRecord) -> str:
 
 def _kept(known: Known) -> dict[str, Any]:
     sha256, mask_sha256 = known.identity
-    facts = {name: getattr(known, name) for name in ("source", "blobs", "reason", "note", "artefact", "look", "mpp")}
+    facts = {
+        name: getattr(known, name) for name in ("source", "blobs", "reason", "note", "artefact", "mask", "look", "mpp")
+    }
     return {**facts, "sha256": sha256, "mask_sha256": mask_sha256}
 
 

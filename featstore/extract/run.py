@@ -153,7 +153,7 @@ class _Storing(Writing):
             self._result.replaced += 1
         facts: dict[str, Any] = {**record_facts(record), "sha256": job.sha256, "mask_sha256": job.mask_sha256}
         facts.update(reason=loaded.reason, note=loaded.note, artefact=loaded.artefact)
-        facts.update(source=loaded.source, look=loaded.look)
+        facts.update(source=loaded.source, mask=loaded.mask, look=loaded.look)
         facts.update(blobs=len(loaded.boxes), mpp=self._resolution(record))
         if loaded.keys and not loaded.reason:
             blobs, repeats = zip(*loaded.keys, strict=True)

@@ -110,8 +110,8 @@ def find_encoder(store: Store, weights: Path | None, device: str) -> tuple[Encod
 
     try:
         wanted = Recipe.from_dict(store.recipe).encoder
-    except SettingError:
-        return None, "Without heatmaps: the store was not extracted by featstore, so its crops can't be made again."
+    except SettingError as error:
+        return None, f"Without heatmaps: the store's crops can't be made again ({error})."
     if wanted.pooling == "descriptors":
         return None, f"Without heatmaps within blobs: {wanted.name} describes a crop as a whole."
     if wanted.name.startswith("timm:"):

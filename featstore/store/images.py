@@ -41,6 +41,9 @@ class ImageRow:
     given : str
         Digest of label, split and group as the data gave them at the last extraction: what was changed in the
         store since (``store label``) stays until the data themselves change.
+    mask : str
+        What was found of its mask: ``good``, why it is poor, ``empty``, ``whole`` where it covers all of the image,
+        ``given`` where it was not measured; empty where there is none, or it is not known.
     look : str
         Its perceptual hash, turned and mirrored in eight ways, 64 hexadecimal digits each; empty where it is not known.
     mpp : str
@@ -61,6 +64,7 @@ class ImageRow:
     note: str = ""
     artefact: str = ""
     given: str = ""
+    mask: str = ""
     look: str = ""
     mpp: str = ""
 
@@ -68,6 +72,16 @@ class ImageRow:
     def identity(self) -> tuple[str, str]:
         """Content of the image and of its mask."""
         return self.sha256, self.mask_sha256
+
+    @property
+    def telling_mask(self) -> str:
+        """Digest of the mask if images that share it belong together; empty where it says nothing of its image.
+
+        Many masks are empty, or cover all of the image. Where that is not known, the blobs came from a mask that does.
+        """
+        if self.mask:
+            return "" if self.mask in ("empty", "whole") else self.mask_sha256
+        return self.mask_sha256 if self.source in ("mask", "whole_mask", "mask_cleaned") else ""
 
     @property
     def left_out(self) -> str:
@@ -93,8 +107,8 @@ _TYPES: dict[str, type[Any]] = {
 def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
     """Name the group of each image: one ``group``, file or mask, or nearly the same look, put images together.
 
-    Twins like these must never straddle a fold. A mask counts only where blobs came from it: that two masks are
-    empty says nothing about their images. A group takes the ``group``, or else the name, of its first image by name.
+    Twins like these must never straddle a fold. A mask counts however poor it is, unless it is empty or covers all
+    of the image, which says nothing. A group takes the ``group``, or else the name, of its first image by name.
     """
     parent: dict[str, str] = {}
     ordered = sorted(rows, key=lambda row: row.image)
@@ -112,8 +126,7 @@ def twin_groups(rows: Iterable[ImageRow]) -> dict[str, str]:
     owner: dict[tuple[str, str], str] = {}
     for row in ordered:
         parent[row.image] = row.image
-        mask = row.mask_sha256 if row.source in {"mask", "whole_mask", "mask_cleaned"} else ""
-        for trait in (("group", row.group), ("image", row.sha256), ("mask", mask)):
+        for trait in (("group", row.group), ("image", row.sha256), ("mask", row.telling_mask)):
             if trait[1]:
                 join(owner.setdefault(trait, row.image), row.image)
     for one, other in near_pairs([row.look for row in ordered]):

@@ -78,8 +78,9 @@ def test_what_is_suspect_and_that_nothing_else_is(found) -> None:
     assert "green" in kinds(found, "train_data/img_0002.png")
     assert kinds(found, "train_data/img_0008.png") == {"mask_inverted"}
     assert kinds(found, "train_data/img_0007.png") & {"mask_unrelated", "mask_misplaced"}
+    assert kinds(found, "train_data/img_0009.png") == {"mask_empty"}
     assert kinds(found, "train_data/img_0004.png") == {"mask_unrelated"}  # the image was replaced, its mask was not
-    told = {f"train_data/img_000{number}.png" for number in (2, 4, 7, 8)}
+    told = {f"train_data/img_000{number}.png" for number in (2, 4, 7, 8, 9)}
     assert {row["image"] for row in found.suspects} == told
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from featstore.crops import Blobs, find_blobs
+from featstore.crops import Blobs, cut_place, find_blobs, find_places
 from featstore.crops.blobs import threshold_mask
 from featstore.errors import DataError, ImageError
 from featstore.recipe import CropSettings
@@ -177,6 +177,42 @@ def test_a_pasted_blob_is_taken_off_the_tissue_if_enough_remains() -> None:
     rest = find_blobs(image, only, CropSettings(artefacts="subtract", masks="given"))
     assert rest.subtracted == ()
     assert rest.tissue.sum() == blob.sum()
+
+
+def test_what_was_subtracted_is_in_no_crop_of_any_scale() -> None:
+    image, mask = painted_field()
+    settings = CropSettings(artefacts="subtract", scales=(1, 2), tile_px=64)
+    blobs = find_blobs(image, mask, settings)
+    for place in find_places(blobs, settings):
+        red, green, blue = np.moveaxis(cut_place(image, blobs, place, settings).astype(int), 2, 0)
+        assert not ((green - red > 60) & (green - blue > 60)).any()
+    assert any(place.scale == 0 for place in find_places(blobs, settings))
+
+
+def test_ink_beside_the_tissue_was_not_taken_off_it() -> None:
+    image, mask = painted_field()
+    mask[:, :200] = 0
+    found = find_blobs(image, mask, CropSettings(artefacts="subtract"))
+    assert found.subtracted == ()
+    assert found.note == ""
+    assert (found.tissue == find_blobs(image, mask, CropSettings()).tissue).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "masks", "says"),
+    [
+        (lambda mask: mask, "checked", "good"),
+        (lambda mask: mask, "given", "given"),
+        (lambda mask: mask * 0, "checked", "empty"),
+        (lambda mask: mask * 0, "given", "empty"),
+        (lambda mask: mask | 255, "given", "whole"),
+        (lambda mask: 255 - mask, "checked", "inverted"),
+    ],
+)
+def test_what_a_mask_says_is_told(change, masks, says) -> None:
+    image, mask = painted_field()
+    assert find_blobs(image, change(mask), CropSettings(masks=masks)).mask == says
+    assert find_blobs(image, None, CropSettings(masks=masks)).mask == ""
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ def test_glass_stays_glass(method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_a_scanner_padded_with_black_changes_nothing(method) -> None:
+    image, settings = stained(PALE), StainSettings.to(method)
+    padded = np.pad(image, ((0, 0), (40, 0), (0, 0)))
+    expected = normalise_stains(image, settings)[0].astype(int)
+    np.testing.assert_allclose(normalise_stains(padded, settings)[0][:, 40:].astype(int), expected, atol=1)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_same_pixels_whatever_their_order(method) -> None:
     """Nothing but the colours counts: an image turned over is the result turned over."""
     image, settings = stained(PALE), StainSettings.to(method)
@@ -80,7 +88,7 @@ def test_the_same_pixels_whatever_their_order(method) -> None:
         (np.zeros((20, 30, 3), np.uint8), TOO_LITTLE),
         (stained()[:, 58:62], TOO_LITTLE),
         (np.full((90, 120, 3), (140, 90, 150), np.uint8), ALIKE),
-        (np.zeros((90, 120, 3), np.uint8), ALIKE),
+        (np.zeros((90, 120, 3), np.uint8), TOO_LITTLE),
     ],
     ids=["glass", "small", "a strip", "one colour", "black"],
 )

@@ -10,6 +10,7 @@ from featstore.dataset import (
     ArtefactLimits,
     artefacts_note,
     colour_shares,
+    contaminant,
     enough_remains,
     find_artefacts,
     read_image,
@@ -221,3 +222,12 @@ def test_painted_artefacts_are_found(real_fields):
     assert seen >= 0.95 * 42
     assert right >= 0.9 * 42
     assert np.median(overlaps) > 0.75
+
+
+def test_what_is_grey_all_over_is_not_under_black_ink(drawn):
+    """Nor is what shines on a dark ground."""
+    grey = np.dstack([drawn.mean(axis=2).astype(np.uint8) // 3] * 3)
+    for image in (grey, 255 - grey):
+        artefacts = find_artefacts(image, np.ones(image.shape[:2], np.uint8))
+        assert not {kind for kind in found(artefacts) if kind.startswith("ink")}
+        assert contaminant(artefacts, np.ones(image.shape[:2], np.uint8)) == (None, "")

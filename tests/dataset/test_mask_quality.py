@@ -88,6 +88,17 @@ def test_the_figures_are_those_of_the_mask() -> None:
     assert found.to_dict()["score"] == found.score
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_region_of_tissue_need_not_follow_nuclei(seed) -> None:
+    """Annotators outline what they see: whether nuclei lie in it or beside it is no fault."""
+    image, _ = field(seed % 5)
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    place, size = rng.integers((60, 60), (WIDTH - 60, HEIGHT - 60)), rng.integers(25, 90, 2)
+    cv2.ellipse(mask, tuple(map(int, place)), tuple(map(int, size)), float(rng.uniform(0, 180)), 0, 360, 1, -1)
+    assert measure_mask(image, mask > 0).reasons == ()
+
+
 @pytest.mark.parametrize("flip", [np.s_[::-1], np.s_[:, ::-1]])
 def test_orientation_does_not_matter(flip) -> None:
     image, mask = field(1)

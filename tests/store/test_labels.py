@@ -68,19 +68,27 @@ def test_a_file_name_of_both_splits_means_the_training_image():
         match_names(images, ["a.png", "train_data/a.png"])
 
 
-traits = st.tuples(*[st.sampled_from(["", "a", "b", "c"])] * 3, st.sampled_from(["mask", "tissue"]))
+traits = st.tuples(
+    *[st.sampled_from(["", "a", "b", "c"])] * 3,
+    st.sampled_from(["mask", "tissue"]),
+    st.sampled_from(["", "good", "misplaced, noisy", "given", "empty", "whole"]),
+)
 
 
 @given(st.lists(traits, max_size=12))
 def test_twins_share_a_group_and_others_do_not(rows):
-    """Groups are the connected components of: same group, same image, or same mask that gave blobs."""
+    """Groups are the connected components of: same group, same image, or same mask that says something.
+
+    In stores from before that was known, it is a mask that gave blobs.
+    """
     table = [
-        ImageRow(f"i{n:02d}", group=group and f"group {group}", sha256=sha, mask_sha256=mask, source=source)
-        for n, (group, sha, mask, source) in enumerate(rows)
+        ImageRow(f"i{n:02d}", group=group and f"group {group}", sha256=sha, mask_sha256=mask, source=source, mask=says)
+        for n, (group, sha, mask, source, says) in enumerate(rows)
     ]
 
     def related(one: ImageRow, other: ImageRow) -> bool:
-        masks = one.mask_sha256 and one.mask_sha256 == other.mask_sha256 and {one.source, other.source} == {"mask"}
+        telling = all(row.mask not in ("empty", "whole") and (row.mask or row.source == "mask") for row in (one, other))
+        masks = telling and one.mask_sha256 and one.mask_sha256 == other.mask_sha256
         return bool(masks or (one.group and one.group == other.group) or (one.sha256 and one.sha256 == other.sha256))
 
     groups = twin_groups(table)

@@ -83,7 +83,8 @@ def test_a_key_is_taken_once_within_a_block(helpers, tmp_path):
     [
         ({"seed": 1}, "seed is 0, asked for 1"),
         ({"encoder": {"name": "other", "dim": 6}}, "encoder.name"),
-        ({"more": 1}, "more"),
+        ({"more": 1}, "more.*or take the options it was made with"),
+        ({"encoder": {"name": "made-up", "dim": 6, "version": 2}}, "encoder.version.*this one is of another release"),
     ],
 )
 def test_another_recipe_is_refused_and_the_fields_named(make_store, helpers, change, field):

@@ -16,8 +16,8 @@ from featstore.store.images import FIXED, LONGEST_FIXED_BYTES, SPLITS, ImageRow
 
 __all__ = ["ImageTable", "decoded", "encoded", "is_fixed"]
 
-CODED = ("split", "label", "group", "source", "reason", "note", "artefact", "given", "look", "mpp")
-SELDOM = ("look", "mpp")
+CODED = ("split", "label", "group", "source", "reason", "note", "artefact", "given", "mask", "look", "mpp")
+SELDOM = ("mask", "look", "mpp")
 """Columns that are written where an image has something in them."""
 
 NUMBERS = ("position", "blobs")

@@ -241,8 +241,10 @@ def require_recipe(version: State, asked: State) -> None:
     different = differences(theirs, ours)
     if different:
         fields = "; ".join(f"{path.removeprefix('recipe.')} is {a!r}, asked for {b!r}" for path, a, b in different)
+        of_another_release = any(path.endswith(".version") for path, _, _ in different)
+        why = ": this one is of another release" if of_another_release else ", or take the options it was made with"
         raise RecipeMismatchError(
             f"{version.store} was made by another recipe: {fields}",
             expected="the same recipe: embeddings of different ones never mix",
-            remedy="Name another store with --store, or take the options it was made with.",
+            remedy=f"Name another store with --store{why}.",
         )

@@ -207,7 +207,7 @@ def test_segments_that_cannot_be_are_refused(tmp_path, change):
 
 
 def test_the_columns_are_the_fields_of_a_row():
-    row = ImageRow("a", look="0" * 512, mpp="0.5")
+    row = ImageRow("a", mask="good", look="0" * 512, mpp="0.5")
     table = ImageTable.from_rows([row])
     assert table["a"] == row
     datasets = table.to_datasets()
