@@ -93,7 +93,7 @@ def baseline(
     from featstore.cnn import PRESETS, choose_images, predict_records, save_networks
     from featstore.dataset import find_dataset
     from featstore.toolkit.predictions import write_predictions
-    from featstore_cli.workers import fitting_here
+    from featstore_cli.workers import working_here
 
     started = time.perf_counter()
     model = model or Path(f"{system.value}.model")
@@ -113,7 +113,7 @@ def baseline(
         warn(text)
     chosen = choose_images(dataset)
     labels = [record.label for record in chosen.training]
-    with fitting_here(), progress_bar(system.value) as move:
+    with working_here(), progress_bar(system.value) as move:
         networks.fit(chosen.training, labels, callback=_shown_on(move))
     test = [record for record in dataset.records if record.split == "test"]
     predictions = predict_records(networks, test, chosen.unusable) if out is not None else []

@@ -30,7 +30,7 @@ from featstore_cli.cropping import (
     measured_by,
     scaled,
 )
-from featstore_cli.output import JsonFlag, note, plain_errors, print_json, print_lines, warn
+from featstore_cli.output import JsonFlag, note, plain_errors, print_json, print_lines, unusable, warn
 from featstore_cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def extract(
         print_json(extracted.as_dict(store, info, result))
     else:
         print_lines(extracted.lines(store, info, result))
-    if strict and (bad := extracted.unusable(result)):
+    if strict and (bad := unusable([*result.rejected, *result.incomplete])):
         note(f"Error: {bad} can't be used (--strict). All others are stored.")
         raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ from featstore_cli.output import counted, note, sized, warn
 if TYPE_CHECKING:
     from featstore.extract import Estimate, Extraction
 
-__all__ = ["as_dict", "estimate_as_dict", "estimate_lines", "lines", "unusable", "warn_of_images"]
+__all__ = ["as_dict", "estimate_as_dict", "estimate_lines", "lines", "warn_of_images"]
 
 _SHOWN = 20
 
@@ -52,13 +52,6 @@ def lines(store: Path, info: dict[str, Any], result: Extraction) -> list[str]:
     device, precision = (result.how.get(name, "?") for name in ("device", "precision"))
     said[-1] += f" on {device} in {precision}; by stage, over all processes: {spent}"
     return [*said, f"  most of the time went into {result.bottleneck.stage}. {result.bottleneck.advice}"]
-
-
-def unusable(result: Extraction) -> str:
-    """Count the images that can't be used, and say why; those that are contaminated are left out on purpose."""
-    rows = [*result.rejected, *result.incomplete]
-    bad = [row["reason"] for row in rows if not row["reason"].startswith("contaminated_")]
-    return f"{counted(len(bad), 'image')} ({', '.join(sorted(set(bad)))})" if bad else ""
 
 
 def warn_of_images(store: Path, result: Extraction) -> None:

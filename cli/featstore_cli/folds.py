@@ -49,9 +49,9 @@ def fitting_on(dask: str | None, share: Sequence[Any]) -> Iterator[None]:
         with spread_over(dask, share=share):
             yield
         return
-    from featstore_cli.workers import fitting_here
+    from featstore_cli.workers import working_here
 
-    with fitting_here():
+    with working_here():
         yield
 
 

@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from featstore.dataset import Dataset
 
 __all__ = [
     "Choice",
@@ -108,17 +111,24 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
         taken.append(path.resolve())
 
 
-def check_pictures(option: str, folder: Path, names: Iterable[str], inputs: Iterable[Path | None]) -> None:
+def check_pictures(
+    option: str, folder: Path, names: Iterable[str], inputs: Iterable[Path | None], data: Dataset | None = None
+) -> None:
     """Refuse, before any work, a folder that these pictures can't be drawn in, or one with other files of their names.
 
     Raises
     ------
     StoreWriteError, typer.BadParameter
-        As `check_folder` does; and if a file is in the way that featstore did not draw.
+        As `check_folder` does; if it lies in a folder of the data; and if a file is in the way that featstore did not
+        draw.
     """
     from featstore.drawn import is_drawn
 
     names = list(names)
+    for place in data.folders if data else ():
+        if folder.resolve().is_relative_to(place.resolve()):
+            found = f"{folder} lies in {place}, where the data are, and what is drawn there may be taken for them"
+            raise typer.BadParameter(f"{found}: name a folder elsewhere", param_hint=option)
     check_folder(option, folder, names, inputs)
     for path in (folder / name for name in names):
         if path.is_file() and not is_drawn(path):

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -27,6 +27,7 @@ __all__ = [
     "print_json",
     "print_lines",
     "sized",
+    "unusable",
     "warn",
     "warn_of_names",
 ]
@@ -76,6 +77,12 @@ def sized(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def unusable(rows: Iterable[Mapping[str, str]]) -> str:
+    """Count the images that can't be used, and say why; those that are contaminated are left out on purpose."""
+    bad = [row["reason"] for row in rows if not row["reason"].startswith("contaminated_")]
+    return f"{counted(len(bad), 'image')} ({', '.join(sorted(set(bad)))})" if bad else ""
 
 
 def warn_of_names(match: NameMatch, store: Path) -> None:

@@ -43,8 +43,6 @@ Examples:
   featstore preview data --only img_0003 --only img_0007 --repeats 8
   featstore preview slides.csv --images 40 --out previews"""
 
-OVERVIEW = "overview.png"
-
 
 def _interrupted(out: Path, **_: object) -> str:
     return f"Pictures that are finished are in {out}." if out.is_dir() else "Nothing was written."
@@ -83,14 +81,14 @@ def preview(
     """
     from featstore.dataset import find_dataset
     from featstore.recipe import StainSettings
-    from featstore.report.previews import PreviewSettings
+    from featstore.report.previews import OVERVIEW, PreviewSettings, picture_names
 
     started = time.perf_counter()
     crops = replace(scaled(scales, tiles, tile_tissue, mpp), **measured_by(masks, artefacts, limits))
     crops = replace(crops, max_blobs=max_blobs, min_area_px=min_area, margin=margin)
-    chosen = _chosen(find_dataset(data), images, only or [])
-    names = {record.image: f"{record.image.replace('/', '-').rpartition('.')[0]}.png" for record in chosen}
-    check_pictures("--out", out, [*names.values(), OVERVIEW], [record.path for record in chosen])
+    dataset = find_dataset(data)
+    chosen, names = _chosen(dataset, images, only or []), picture_names(record.image for record in dataset.records)
+    check_pictures("--out", out, [*(names[record.image] for record in chosen), OVERVIEW], [], dataset)
     settings = PreviewSettings(crops, stain=StainSettings.to(stain.value), seed=seed, repeats=repeats)
     done, failed = _draw(chosen, names, out, settings)
     seconds = round(time.perf_counter() - started, 3)
@@ -125,7 +123,7 @@ def _draw(
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Draw each image, and all of them on one sheet; one that can't be used costs only itself."""
     from featstore.errors import ImageError
-    from featstore.report.previews import draw_overview, draw_preview
+    from featstore.report.previews import OVERVIEW, draw_overview, draw_preview
     from featstore.store.disk.files import make_folder
 
     make_folder(out)

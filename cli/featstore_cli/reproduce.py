@@ -95,7 +95,7 @@ def reproduce(
     from featstore.cnn.published import TABLES, beside_published, write_tables
     from featstore.dataset import find_dataset
     from featstore.store import open_store
-    from featstore_cli.workers import fitting_here
+    from featstore_cli.workers import working_here
 
     started = time.perf_counter()
     _refuse(store, encoder, weights, network_weights, from_scratch=quick or from_scratch)
@@ -121,7 +121,7 @@ def reproduce(
     opened = open_store(store) if store else _extracted(name, weights, device, dataset, protocol, out)
     known = _test_labels(test_labels, dataset, opened)
     comparison = Reproduction(opened, dataset.records, chosen.unusable, protocol, digests, out, known)
-    with fitting_here(), progress_bar("reproduce") as move:
+    with working_here(), progress_bar("reproduce") as move:
         systems, repeats = comparison.rows(lambda name, number, of: move(number, of, name))
     content = {
         "data": str(data),

@@ -1,6 +1,6 @@
-"""The processes that folds are fitted in: deaf to Ctrl-C, which this one answers, and plain words where one is killed.
+"""The processes of a command: deaf to Ctrl-C, which this one answers, and plain words where one is killed.
 
-Loads joblib, so commands import it only when they fit.
+Loads joblib, so commands import it only when they start such work.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from joblib.parallel import LokyBackend
 
 from featstore.errors import FeatstoreError
 
-__all__ = ["fitting_here"]
+__all__ = ["working_here"]
 
 _MANAGER = "ExecutorManagerThread"
 
 
 @contextmanager
-def fitting_here() -> Iterator[None]:
-    """Fit folds in processes of this machine.
+def working_here() -> Iterator[None]:
+    """Let joblib work in processes of this machine.
 
     Raises
     ------

@@ -54,17 +54,25 @@ def check_dataset(
 
 
 def find_twins(images: Sequence[Examined]) -> list[Twins]:
-    """Put images together that share a file, a look or a mask; what the file explains is not told again."""
-    files, masks, names = defaultdict(list), defaultdict(list), [found.record.image for found in images]
+    """Put images together that share a file, a look or a mask; what the file explains is not told again.
+
+    A group, such as a patient, is no finding unless some of its images are trained on and others tested.
+    """
+    files, masks, patients = defaultdict(list), defaultdict(list), defaultdict(list)
     for place, found in enumerate(images):
         if found.sha256:
             files[found.sha256].append(place)
+        if found.record.group:
+            patients[found.record.group].append(place)
         if found.mask_sha256 and found.mask_says not in ("", "empty", "whole"):
             masks[found.mask_sha256].append(place)
     groups = [("file", group) for group in files.values()]
-    looks = _joined(near_pairs([found.look for found in images]), len(names))
+    looks = _joined(near_pairs([found.look for found in images]), len(images))
     groups += [("look", group) for group in looks if len({images[place].sha256 for place in group}) > 1]
     groups += [("mask", group) for group in masks.values() if len({images[place].sha256 for place in group}) > 1]
+    groups += [
+        ("group", group) for group in patients.values() if len({images[place].record.split for place in group}) > 1
+    ]
     return [_twins(by, [images[place] for place in group]) for by, group in groups if len(group) > 1]
 
 
@@ -72,7 +80,8 @@ def _twins(by: str, group: Sequence[Examined]) -> Twins:
     records = [found.record for found in group]
     labels = sorted({record.label for record in records if record.label})
     splits = sorted({record.split for record in records})
-    return Twins(by, tuple(record.image for record in records), tuple(labels), tuple(splits))
+    name = records[0].group if by == "group" else ""
+    return Twins(by, tuple(record.image for record in records), tuple(labels), tuple(splits), name)
 
 
 def _joined(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:

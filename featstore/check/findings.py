@@ -14,6 +14,9 @@ from featstore.recipe import CropSettings
 __all__ = ["Findings", "Twins"]
 
 
+_UNRELATED = "it fits far worse than the other masks do: is it another image's?"
+
+
 @dataclass(frozen=True)
 class Twins:
     """Images that belong together, whatever folds are made.
@@ -21,23 +24,27 @@ class Twins:
     Attributes
     ----------
     by : str
-        ``file`` (the same bytes), ``look`` (nearly the same picture) or ``mask`` (the same mask).
+        ``file`` (the same bytes), ``look`` (nearly the same picture), ``mask`` (the same mask) or ``group`` (the same
+        patient or slide; told only where it is trained on and tested).
     images : tuple of str
         Two or more, in order.
     labels : tuple of str
         Those that they carry, each once.
     splits : tuple of str
+    group : str
+        Its name, of those by group.
     """
 
     by: str
     images: tuple[str, ...]
     labels: tuple[str, ...]
     splits: tuple[str, ...]
+    group: str = ""
 
     @property
     def conflicting(self) -> bool:
-        """Whether they carry more than one label."""
-        return len(self.labels) > 1
+        """Whether they carry more than one label, which images of a patient may."""
+        return len(self.labels) > 1 and self.by != "group"
 
     @property
     def overlapping(self) -> bool:
@@ -51,6 +58,7 @@ class Twins:
             "images": list(self.images),
             "labels": list(self.labels),
             "splits": list(self.splits),
+            "group": self.group,
             "conflicting": self.conflicting,
             "overlapping": self.overlapping,
         }
@@ -97,8 +105,24 @@ class Findings:
             for kind, why in found.suspect.items()
         ]
         return rows + [
-            {"image": image, "kind": "mask_unrelated", "why": f"fit {fit:.2f}"} for image, fit in self.unrelated.items()
+            {"image": image, "kind": "mask_unrelated", "why": f"{_UNRELATED} (fit {fit:.2f})"}
+            for image, fit in self.unrelated.items()
         ]
+
+    @property
+    def modes(self) -> Counter[tuple[str, int]]:
+        """Number of images by how their files store colours: mode, and bits a channel."""
+        return Counter((found.mode, found.bits) for found in self.images if found.mode)
+
+    @property
+    def sources(self) -> Counter[str]:
+        """Number of images by the step of the ladder that an extraction finds their blobs on."""
+        return Counter(found.source for found in self.images if found.source)
+
+    @property
+    def resolutions(self) -> list[float]:
+        """Micrometres a pixel of the images of which they are known, rising."""
+        return sorted(found.record.mpp for found in self.images if found.record.mpp is not None)
 
     @property
     def labels(self) -> dict[str, dict[str, int]]:
@@ -123,6 +147,9 @@ class Findings:
             "rejected": self.rejected,
             "suspects": self.suspects,
             "twins": [twins.to_dict() for twins in self.twins],
+            "modes": [{"mode": mode, "bits": bits, "images": count} for (mode, bits), count in self.modes.items()],
+            "sources": dict(self.sources),
+            "mpp": [resolutions[0], resolutions[-1]] if (resolutions := self.resolutions) else None,
             "labels": self.labels,
             "imbalance": self.imbalance,
             "warnings": list(self.dataset.warnings),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,24 +11,40 @@ from numpy.typing import NDArray
 
 from featstore.crops import Blobs, find_blobs
 from featstore.dataset import (
+    Artefact,
     ImageRecord,
     Limits,
     MaskQuality,
     Reason,
+    bytes_digest,
     contaminant,
     decode_image,
     decode_mask,
+    find_artefacts,
     perceptual_hash,
     read_bytes,
 )
-from featstore.dataset.artefact_check import Artefact, find_artefacts
 from featstore.dataset.containers import read_header
-from featstore.errors import ImageError
+from featstore.dataset.modes import read_mode
+from featstore.errors import FeatstoreError, ImageError
+from featstore.extract.plan import note_without_folders
 from featstore.recipe import CropSettings
 
-__all__ = ["Examined", "Opened", "examine", "open_image"]
+__all__ = ["Examined", "Opened", "examine", "left_out", "look_at"]
 
 Pixels = NDArray[np.uint8]
+
+_WRONG = {
+    "empty": "it marks next to nothing",
+    "inverted": "it marks what is pale",
+    "misplaced": "it fits another place better",
+    "off_tissue": "it lies off the tissue",
+    "noisy": "it is full of specks and holes",
+}
+_WHOLE = {
+    "whole_mask": "no blob of the mask is large enough",
+    "whole_image": "no tissue was found, or none that is large enough",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +69,10 @@ class Examined:
         used.
     kind : str
         Of file: ``PNG``, ``JPEG`` and so on.
+    mode : str
+        How colours are stored: ``grey``, ``RGB`` and so on, see `featstore.dataset.modes.read_mode`.
+    bits : int
+        Of a channel.
     height_px, width_px : int
         0 where it can't be opened.
     sha256, mask_sha256 : str
@@ -77,6 +96,8 @@ class Examined:
     reason: str = ""
     note: str = ""
     kind: str = ""
+    mode: str = ""
+    bits: int = 0
     height_px: int = 0
     width_px: int = 0
     sha256: str = ""
@@ -94,10 +115,9 @@ class Examined:
         """What to look at, by kind, in words: artefacts over their limits, and what is wrong with the mask."""
         found = dict(self.over)
         if self.mask is not None:
-            for reason in self.mask.reasons:
-                found[f"mask_{reason}"] = f"score {self.mask.score:.2f}"
-        if self.source in ("whole_mask", "whole_image"):
-            found[self.source] = "no blob is large enough"
+            found |= {f"mask_{reason}": _said_of_mask(reason, self.mask) for reason in self.mask.reasons}
+        if self.source in _WHOLE:
+            found[self.source] = _WHOLE[self.source]
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +131,8 @@ class Examined:
             "reason": self.reason,
             "note": self.note,
             "kind": self.kind,
+            "mode": self.mode,
+            "bits": self.bits,
             "size": [self.width_px, self.height_px],
             "source": self.source,
             "blobs": self.blobs,
@@ -120,8 +142,13 @@ class Examined:
         }
 
 
+def _said_of_mask(reason: str, mask: MaskQuality) -> str:
+    remedy = "" if reason == "empty" else "; --masks given takes it as it is"
+    return f"{_WRONG.get(reason, reason)} (score {mask.score:.2f}){remedy}"
+
+
 def examine(record: ImageRecord, settings: CropSettings | None = None) -> Examined:
-    """Open an image and its mask, and measure both. One that can't be opened has its reason.
+    """Open an image and its mask, and measure both. One at which that fails, in whatever way, has its reason.
 
     Parameters
     ----------
@@ -132,38 +159,39 @@ def examine(record: ImageRecord, settings: CropSettings | None = None) -> Examin
     -------
     Examined
     """
-    settings, known = settings or CropSettings(), Examined(record)
+    known: dict[str, Any] = {}
     try:
-        data = read_bytes(record.path)
-        header = read_header(data)
-        known = replace(known, kind=header.kind if header else "", sha256=hashlib.sha256(data).hexdigest())
-        image = decode_image(data, record.path)
-        known = replace(known, height_px=image.shape[0], width_px=image.shape[1], look=perceptual_hash(image))
-        mask = None
-        if record.mask_path is not None:
-            data = read_bytes(record.mask_path, reason=Reason.MASK_UNREADABLE)
-            mask = decode_mask(data, record.mask_path, shape=image.shape[:2])
-            known = replace(known, mask_sha256=hashlib.sha256(data).hexdigest())
-        opened = look_at(image, mask, settings)
-    except ImageError as error:
-        return replace(known, reason=record.reason or str(error.reason), note=str(error))
-    return _with(known, opened, settings)
+        _measure(record, settings or CropSettings(), known)
+    except Exception as error:  # noqa: BLE001 - one image must not end the check of all others
+        reason = error.reason if isinstance(error, ImageError) else Reason.FAILED
+        said = str(error) if isinstance(error, FeatstoreError) else f"{type(error).__name__}: {error}"
+        known |= {"reason": record.reason or str(reason), "note": note_without_folders(said, record)}
+    return Examined(record, **known)
 
 
-def open_image(record: ImageRecord, settings: CropSettings) -> Opened:
-    """Open an image again for its pixels.
-
-    Raises
-    ------
-    ImageError
-        If it can't be opened any more.
-    """
-    image = decode_image(read_bytes(record.path), record.path)
-    mask = None
+def _measure(record: ImageRecord, settings: CropSettings, known: dict[str, Any]) -> None:
+    """Measure an image and its mask, and note each figure as soon as it is known."""
+    data = read_bytes(record.path)
+    known["sha256"] = bytes_digest(data)
+    if header := read_header(data):
+        known["kind"] = header.kind
+        known["mode"], known["bits"] = read_mode(data, header.kind)
+    image, mask = decode_image(data, record.path), None
+    known["height_px"], known["width_px"] = image.shape[:2]
+    known["look"] = perceptual_hash(image)
     if record.mask_path is not None:
         data = read_bytes(record.mask_path, reason=Reason.MASK_UNREADABLE)
         mask = decode_mask(data, record.mask_path, shape=image.shape[:2])
-    return look_at(image, mask, settings)
+        known["mask_sha256"] = bytes_digest(data)
+    opened = look_at(image, mask, settings)
+    if opened.blobs is not None:
+        known["source"], known["blobs"] = opened.blobs.source, len(opened.blobs.blobs)
+        known["mask"], known["mask_says"] = opened.blobs.quality, opened.blobs.mask
+    elif mask is not None and not mask.any():
+        known["mask"] = MaskQuality(reasons=("empty",))
+    known["artefacts"] = {found.kind: (float(found.measure), float(found.limit)) for found in opened.artefacts}
+    known["over"] = {found.kind: found.note for found in opened.artefacts if found.over}
+    known["reason"], known["note"] = left_out(record, opened.blobs, opened.artefacts, settings)
 
 
 def look_at(image: Pixels, mask: Pixels | None, settings: CropSettings) -> Opened:
@@ -176,22 +204,15 @@ def look_at(image: Pixels, mask: Pixels | None, settings: CropSettings) -> Opene
     return Opened(image, mask, blobs, find_artefacts(image, tissue, Limits.of(settings.limits).artefacts))
 
 
-def _with(known: Examined, opened: Opened, settings: CropSettings) -> Examined:
-    record, blobs = known.record, opened.blobs
-    reason, note = record.reason, record.note if record.reason else ""
-    if not reason and blobs is None:
-        reason, note = str(Reason.NO_BLOB), "neither the mask nor the image shows anything to crop"
-    if not reason and blobs is not None and record.split == "train" and settings.artefacts != "keep":
-        found, why = contaminant(opened.artefacts, blobs.tissue, Limits.of(settings.limits).artefacts)
-        reason, note = str(found or ""), why
-    return replace(
-        known,
-        reason=reason,
-        note=note,
-        source=blobs.source if blobs else "",
-        blobs=len(blobs.blobs) if blobs else 0,
-        mask=blobs.quality if blobs else None,
-        mask_says=blobs.mask if blobs else "",
-        artefacts={found.kind: (float(found.measure), float(found.limit)) for found in opened.artefacts},
-        over={found.kind: found.note for found in opened.artefacts if found.over},
-    )
+def left_out(
+    record: ImageRecord, blobs: Blobs | None, artefacts: Sequence[Artefact], settings: CropSettings
+) -> tuple[str, str]:
+    """Tell why an extraction leaves an image out, or trains on it not; as a code and in words, empty where it does."""
+    if record.reason:
+        return record.reason, record.note
+    if blobs is None:
+        return str(Reason.NO_BLOB), "neither the mask nor the image shows anything to crop"
+    if record.split != "train" or settings.artefacts == "keep":
+        return "", ""
+    found, why = contaminant(artefacts, blobs.tissue, Limits.of(settings.limits).artefacts)
+    return str(found or ""), why

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from featstore.dataset.tiff import TIFF_MAGICS, read_tiff
 
-__all__ = ["Header", "read_header"]
+__all__ = ["JPEG_FRAMES", "Header", "read_header"]
 
 _CUT = "the file is cut short"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # start-of-frame markers; C4, C8 and CC mean something else
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
 
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
@@ -96,7 +96,7 @@ def _jpeg(data: bytes, kind: str) -> Header:
         if data[at] != 0xFF:
             return Header(kind, height, width, "it is damaged before its first scan")
         marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
-        if marker in _JPEG_FRAMES:
+        if marker in JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, at + 5)
         if marker == _JPEG_SCAN:
             whole = data.rfind(_JPEG_END, at) >= 0

@@ -9,10 +9,10 @@ __all__ = ["TIFF_MAGICS", "Tiff", "read_tiff", "upright"]
 
 TIFF_MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
-WIDTH, HEIGHT, BITS, ORIENTATION, SAMPLES, PLANAR = 256, 257, 258, 274, 277, 284
+WIDTH, HEIGHT, BITS, COLOURS, ORIENTATION, SAMPLES, PLANAR = 256, 257, 258, 262, 274, 277, 284
 # (offsets, byte counts) of strips, and of tiles
 _PARTS = ((273, 279), (324, 325))
-_NEEDED = (WIDTH, HEIGHT, BITS, SAMPLES, PLANAR, *_PARTS[0], *_PARTS[1])
+_NEEDED = (WIDTH, HEIGHT, BITS, COLOURS, SAMPLES, PLANAR, *_PARTS[0], *_PARTS[1])
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
@@ -28,12 +28,19 @@ class Tiff:
         What is wrong with the file; empty when nothing was noticed.
     orientation_at : int
         Where the value of the orientation tag stands in the file, 0 without one.
+    bits, samples : int
+        Of each channel, and number of channels.
+    colours : int
+        What the channels mean (PhotometricInterpretation); -1 where it is not said.
     """
 
     height: int
     width: int
     problem: str
     orientation_at: int
+    bits: int
+    samples: int
+    colours: int
 
 
 def read_tiff(data: bytes) -> Tiff:
@@ -59,7 +66,8 @@ def read_tiff(data: bytes) -> Tiff:
         if any(start + length > len(data) for start, length in parts):
             problem = "the file is cut short"
     orientation_at = tags[ORIENTATION][2] if ORIENTATION in tags else 0
-    return Tiff(values[HEIGHT][0], values[WIDTH][0], problem, orientation_at)
+    colours = values.get(COLOURS, (-1,))[0]
+    return Tiff(values[HEIGHT][0], values[WIDTH][0], problem, orientation_at, bits, samples, colours)
 
 
 def upright(data: bytes) -> bytes:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import count
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.check.image import left_out
 from featstore.crops import (
     Blobs,
     Place,
@@ -21,13 +23,18 @@ from featstore.crops import (
     find_places,
     normalise_stains,
 )
-from featstore.dataset import ImageRecord, file_digest, read_image, read_mask
+from featstore.dataset import ImageRecord, Limits, file_digest, find_artefacts, read_image, read_mask
+from featstore.dataset.names import folded
 from featstore.recipe import OBJECT, TILE, AugmentationSettings, CropSettings, StainSettings
 from featstore.report.sheets import BLUE, Tile, draw_sheet, outlined, thumbnail
 
-__all__ = ["PreviewSettings", "draw_overview", "draw_preview"]
+__all__ = ["OVERVIEW", "PreviewSettings", "draw_overview", "draw_preview", "picture_names"]
 
 Pixels = NDArray[np.uint8]
+
+OVERVIEW = "overview.png"
+_LONGEST_BYTES = 240
+"""Of a file's name, with room for a number and an ending."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,31 @@ class PreviewSettings:
     most_crops: int = 60
 
 
+def picture_names(images: Iterable[str]) -> dict[str, str]:
+    """Name the picture of each image of a dataset: as the image, without its ending, and numbered where two are alike.
+
+    Names that some file system takes for the same are alike; `OVERVIEW` is no image's.
+    """
+    plain = {image: _plain_name(image) for image in images}
+    taken = {folded(_plain_name(OVERVIEW))}
+    wanted, names = taken | {folded(name) for name in plain.values()}, {}
+    for image, name in plain.items():
+        if folded(name) in taken:
+            name = next(again for number in count(2) if folded(again := f"{name}-{number}") not in wanted | taken)
+        taken.add(folded(name))
+        names[image] = f"{name}.png"
+    return names
+
+
+def _plain_name(image: str) -> str:
+    name = str(PurePosixPath(image).with_suffix("")).strip("/").replace("/", "-").encode()
+    return (name if len(name) <= _LONGEST_BYTES else name[-_LONGEST_BYTES:]).decode(errors="ignore")
+
+
 def draw_preview(record: ImageRecord, path: Path, settings: PreviewSettings) -> Tile:
     """Draw one image: whole, with its blobs outlined and numbered; below, a row for each crop, the clean one first.
+
+    One that an extraction leaves out is drawn as well, and its title says so.
 
     Parameters
     ----------
@@ -88,13 +118,20 @@ def draw_preview(record: ImageRecord, path: Path, settings: PreviewSettings) -> 
     digest = file_digest(record.path)
     places = find_places(blobs, settings.crops, record.mpp)
     said = f"{len(blobs.blobs)} blobs, from: {blobs.source.replace('_', ' ')}"
+    reason, why = _left_out(record, image, blobs, settings.crops)
+    said += f"; left out by an extraction: {reason}" if reason else ""
     shown, note = normalise_stains(image, settings.stain)
     more = len(places) - settings.most_crops
-    notes = blobs.note, note, f"the first {settings.most_crops} of {len(places)} crops" if more > 0 else ""
+    notes = why, blobs.note, note, f"the first {settings.most_crops} of {len(places)} crops" if more > 0 else ""
     whole = Tile(_numbered(shown, blobs, settings.image_px), tuple(text for text in notes if text))
     rows = [_row(shown, blobs, place, digest, settings) for place in places[: settings.most_crops]]
     draw_sheet([[whole], *rows], path, f"{record.image}: {said}")
     return Tile(_numbered(shown, blobs, settings.image_px // 4), (record.image, said))
+
+
+def _left_out(record: ImageRecord, image: Pixels, blobs: Blobs, settings: CropSettings) -> tuple[str, str]:
+    artefacts = find_artefacts(image, blobs.tissue, Limits.of(settings.limits).artefacts)
+    return left_out(record, blobs, artefacts, settings)
 
 
 def draw_overview(tiles: Sequence[Tile], path: Path, columns: int = 6) -> None:

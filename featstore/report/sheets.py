@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 from featstore.drawn import SOFTWARE
 from featstore.errors import DataError
 from featstore.extras import require_extra
+from featstore.report.words import shown
 from featstore.store.disk.files import write_atomically
 
 __all__ = ["BLUE", "ORANGE", "Tile", "draw_sheet", "outlined", "thumbnail"]
 
 Pixels = NDArray[np.uint8]
+Letters = tuple[int, int]
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 """Of Okabe and Ito, told apart by people who see colours differently."""
 
-_GAP_PX, _LINE_PX = 12, 17
+_GAP_PX, _LEAST_PX = 12, 480
+_LINE, _TITLE = (12, 17), (16, 22)
+"""Size of letters, and height of a line, in pixels."""
 _SEEN = 0.05
 """A pixel of a small picture lies within a mask if so much of it does: specks stay to be seen."""
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
@@ -56,7 +60,7 @@ def draw_sheet(rows: Sequence[Sequence[Tile]], path: Path, title: str = "") -> N
         One tile or more; rows may be of different lengths.
     path : Path
     title : str
-        Over all of it.
+        Over all of it; broken into lines where it is wider.
 
     Raises
     ------
@@ -71,14 +75,15 @@ def draw_sheet(rows: Sequence[Sequence[Tile]], path: Path, title: str = "") -> N
     drawing, information = (
         require_extra(f"PIL.{name}", "report", "pictures need") for name in ("ImageDraw", "PngImagePlugin")
     )
-    wide = max(sum(tile.pixels.shape[1] + _GAP_PX for tile in row) for row in rows) + _GAP_PX
-    tops, y = [], _GAP_PX + (2 * _LINE_PX if title else 0)
+    wide = max(_LEAST_PX, *(sum(tile.pixels.shape[1] + _GAP_PX for tile in row) + _GAP_PX for row in rows))
+    heading = _wrapped([title] if title else [], wide - 2 * _GAP_PX, _TITLE)
+    tops, y = [], _GAP_PX + (len(heading) * _TITLE[1] + _GAP_PX if heading else 0)
     for row in rows:
         tops.append(y)
         y += max((_height(tile) for tile in row), default=0) + _GAP_PX
-    sheet = image_module.new("RGB", (max(wide, 480), y), _PAPER)
+    sheet = image_module.new("RGB", (wide, y), _PAPER)
     pen = drawing.Draw(sheet)
-    pen.text((_GAP_PX, _GAP_PX), title, fill=_INK, font=_font(16))
+    _write(pen, heading, (_GAP_PX, _GAP_PX), _TITLE)
     for top, row in zip(tops, rows, strict=True):
         _draw_row(sheet, pen, image_module, row, top)
     said = information.PngInfo()
@@ -93,32 +98,37 @@ def _draw_row(sheet: Any, pen: Any, image_module: Any, row: Sequence[Tile], top:
     for tile in row:
         height, width = tile.pixels.shape[:2]
         sheet.paste(image_module.fromarray(tile.pixels), (left, top))
-        for number, line in enumerate(_wrapped(tile)):
-            pen.text((left, top + height + 3 + number * _LINE_PX), line, fill=_INK, font=_font(12))
+        _write(pen, _wrapped(tile.lines, width, _LINE), (left, top + height + 3), _LINE)
         left += width + _GAP_PX
 
 
+def _write(pen: Any, lines: Sequence[str], place: tuple[int, int], letters: Letters) -> None:
+    size, line_px = letters
+    for number, line in enumerate(lines):
+        pen.text((place[0], place[1] + number * line_px), line, fill=_INK, font=_font(size))
+
+
 def _height(tile: Tile) -> int:
-    return int(tile.pixels.shape[0]) + len(_wrapped(tile)) * _LINE_PX + 3
+    height, width = tile.pixels.shape[:2]
+    return int(height) + len(_wrapped(tile.lines, width, _LINE)) * _LINE[1] + 3
 
 
-def _wrapped(tile: Tile) -> list[str]:
-    """Break lines between words where they are wider than the tile."""
-    width_px, font, found = tile.pixels.shape[1], _font(12), list[str]()
-    for line in tile.lines:
+def _wrapped(lines: Sequence[str], width_px: int, letters: Letters) -> list[str]:
+    """Break lines between words where they are wider; what is no letter is escaped, since names may hold anything."""
+    font, found = _font(letters[0]), list[str]()
+    for line in lines:
         found.append("")
-        for word in line.split(" "):
+        for word in shown(line).split(" "):
             longer = f"{found[-1]} {word}".strip()
             if found[-1] and font.getlength(longer) > width_px:
-                found.append(_shortened(word, width_px))
+                found.append(_shortened(word, width_px, font))
             else:
-                found[-1] = _shortened(longer, width_px)
+                found[-1] = _shortened(longer, width_px, font)
     return found
 
 
-def _shortened(text: str, width_px: int) -> str:
+def _shortened(text: str, width_px: int, font: Any) -> str:
     """Cut a text in its middle where it is wider than its tile: names differ at their ends."""
-    font = _font(12)
     for kept in range(len(text), 1, -1):
         short = text if kept == len(text) else f"{text[: kept // 2]}…{text[len(text) - kept // 2 :]}"
         if font.getlength(short) <= width_px:

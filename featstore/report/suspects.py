@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featstore.check import Examined, Findings
-from featstore.check.image import Opened, open_image
-from featstore.errors import ImageError
+from featstore.check.image import look_at
+from featstore.dataset import read_image, read_mask
+from featstore.dataset.artefact_check import KINDS
+from featstore.drawn import is_drawn
 from featstore.recipe import CropSettings
 from featstore.report.sheets import BLUE, ORANGE, Tile, draw_sheet, outlined, thumbnail
 from featstore.store.disk.files import make_folder
@@ -19,6 +21,8 @@ from featstore.store.disk.files import make_folder
 __all__ = ["draw_findings", "sheet_names"]
 
 SIDE_PX, COLUMNS, ROWS = 240, 6, 8
+
+_NAME = re.compile(rf"({'|'.join(KINDS)}|(mask|whole|twins_by)_[a-z_]+)(-[0-9]+)?\.png")
 
 
 def sheet_names(findings: Findings) -> list[str]:
@@ -29,17 +33,22 @@ def sheet_names(findings: Findings) -> list[str]:
 def draw_findings(findings: Findings, folder: Path) -> list[Path]:
     """Draw a sheet for each suspect kind, and one for each kind of twins; return their paths.
 
+    Sheets of an earlier check go first: what they show may be mended. Other files stay.
+
     Parameters
     ----------
     findings : Findings
     folder : Path
-        Made if it is not there; sheets of these names are replaced.
+        Made if it is not there.
 
     Raises
     ------
     StoreWriteError
         If a sheet can't be written.
     """
+    for earlier in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if _NAME.fullmatch(earlier.name) and earlier.is_file() and is_drawn(earlier):
+            earlier.unlink()
     drawn: list[Path] = []
     for name, title, rows in _sheets(findings):
         tiles = [
@@ -57,19 +66,26 @@ Row = list[tuple[Examined, str, str]]
 
 
 def _sheets(findings: Findings) -> Iterator[tuple[str, str, list[Row]]]:
-    """Yield name, title, and what to draw: images by suspect kind in pages, twins a group a row."""
+    """Yield name, title, and what to draw: images by suspect kind in pages, each group of twins on rows of its own."""
     by_name = {found.record.image: found for found in findings.images}
     kinds: dict[str, Row] = defaultdict(list)
     for row in findings.suspects:
         kinds[row["kind"]].append((by_name[row["image"]], row["kind"], row["why"]))
     for kind, found in sorted(kinds.items()):
-        lines = [found[start : start + COLUMNS] for start in range(0, len(found), COLUMNS)]
-        yield from _pages(kind, f"{kind.replace('_', ' ')}: {len(found)} of {len(findings.images)} images", lines)
+        title = f"{kind.replace('_', ' ')}: {len(found)} of {len(findings.images)} images"
+        yield from _pages(kind, title, _broken(found))
     for by in ("file", "look", "mask"):
         groups = [twins for twins in findings.twins if twins.by == by]
-        lines = [[(by_name[image], "", _said(by_name[image])) for image in twins.images] for twins in groups]
+        lines: list[Row] = []
+        for number, twins in enumerate(groups, 1):
+            members = [by_name[image] for image in twins.images]
+            lines += _broken([(each, "", f"group {number}: {_said(each)}") for each in members])
         if lines:
-            yield from _pages(f"twins_by_{by}", f"twins by {by}: {len(lines)} groups, a row each", lines)
+            yield from _pages(f"twins_by_{by}", f"twins by {by}: {len(groups)} groups, each on rows of its own", lines)
+
+
+def _broken(row: Row) -> list[Row]:
+    return [row[start : start + COLUMNS] for start in range(0, len(row), COLUMNS)]
 
 
 def _pages(name: str, title: str, lines: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
@@ -84,18 +100,17 @@ def _said(found: Examined) -> str:
 
 
 def _tile(found: Examined, kind: str, why: str, settings: CropSettings) -> Tile | None:
+    record = found.record
     try:
-        opened = open_image(found.record, settings)
-    except ImageError:
-        return None  # it has gone since
-    small = thumbnail(opened.image, SIDE_PX)
-    if opened.mask is not None and opened.mask.any() and (kind.startswith("mask") or not kind):
-        small = outlined(small, np.asarray(opened.mask > 0), BLUE)
-    pixels = _pixels(opened, kind)
-    if pixels is not None:
-        small = outlined(small, pixels, ORANGE)
-    return Tile(small, (found.record.image, why))
-
-
-def _pixels(opened: Opened, kind: str) -> NDArray[np.bool_] | None:
-    return next((found.pixels for found in opened.artefacts if found.kind == kind), None)
+        image = read_image(record.path)
+        mask = read_mask(record.mask_path, shape=image.shape[:2]) if record.mask_path else None
+        artefacts = look_at(image, mask, settings).artefacts if kind in KINDS else ()
+    except Exception:  # noqa: BLE001 - it has gone since, or failed in the check as well
+        return None
+    small = thumbnail(image, SIDE_PX)
+    if mask is not None and mask.any() and (kind.startswith("mask") or not kind):
+        small = outlined(small, np.asarray(mask > 0), BLUE)
+    for each in artefacts:
+        if each.kind == kind and each.pixels is not None:
+            small = outlined(small, each.pixels, ORANGE)
+    return Tile(small, (record.image, why))

@@ -6,6 +6,7 @@ import shutil
 
 import cv2
 import numpy as np
+import pytest
 
 from featstore.store import open_store
 
@@ -29,13 +30,67 @@ def test_check_tells_and_draws(painted, featstore_json, tmp_path) -> None:
 def test_check_for_people(painted, featstore) -> None:
     result = featstore("check", painted, "--jobs", 1)
     assert result.exit_code == 0, result.output
-    for words in ("27 images", "left out by an extraction: unreadable 2", "suspect: ", "twins: ", "A: 12 train"):
-        assert words in result.stdout
-    assert featstore("check", painted, "--jobs", 1, "--strict").exit_code == 1
+    words = ("27 images", "left out by an extraction: unreadable 2", "suspect: ", "twins: ", "A: 12 train")
+    files = ("modes: 25 RGB of 8 bits", "resolution: not known", "sizes: 48 px wide, 40 px high")
+    for said in (*words, *files, "blobs found on: mask "):
+        assert said in result.stdout
 
 
-def test_check_never_draws_into_the_data_or_over_other_files(painted, featstore, tmp_path) -> None:
-    assert featstore("check", painted, "--out", painted / "train_data").exit_code == 2
+def test_check_strictly(painted, featstore, tmp_path) -> None:
+    """As in an extraction what is contaminated is left out on purpose, and all else that is left out is an error."""
+    result = featstore("check", painted, "--jobs", 1, "--strict")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("Error: 3 images (no_label, unreadable) can't be used (--strict).\n")
+    listed = tmp_path / "all.csv"
+    rows = [f"{painted}/train_data/img_{number:04d}.png,A" for number in (4, 5, 6)]
+    listed.write_text("\n".join(["image,label", *rows]) + "\n")
+    result = featstore("check", listed, "--jobs", 1, "--strict")
+    assert result.exit_code == 0
+    assert "contaminated_green 1" in result.stdout
+
+
+def test_check_tells_a_few_of_many_twins_and_patients_in_both_splits(painted, featstore, tmp_path) -> None:
+    listed = tmp_path / "all.csv"
+    for number in range(7):
+        shutil.copy(painted / "train_data" / "img_0001.png", tmp_path / f"{number}.png")
+    rows = [
+        f"{number}.png,{'AB'[number % 2]},{'test' if number > 5 else 'train'},P1,0.{number + 1}" for number in range(7)
+    ]
+    listed.write_text("\n".join(["image,label,split,group,mpp", *rows]) + "\n")
+    told = featstore("check", listed, "--jobs", 1).stdout
+    names = "0.png, 1.png, 2.png, 3.png and 3 more"
+    assert f"    {names}: the same file, labelled A and B, both trained on and tested\n" in told
+    assert f"groups both trained on and tested: 1\n    P1: {names}\n" in told
+    assert "twins: 1 group by file\n" in told
+    assert "resolution: 0.1 to 0.7 µm a pixel\n" in told
+
+
+@pytest.mark.parametrize("command", ["check", "preview"])
+def test_nothing_is_drawn_into_the_data(command: str, painted, featstore, tmp_path, monkeypatch) -> None:
+    """Nor into a new folder in it, which would be taken for data, nor into that of masks that a CSV names."""
+    data = tmp_path / "data"
+    shutil.copytree(painted, data)
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "all.csv").write_text("image,mask\n../data/train_data/img_0000.png,../masks/m.png\n")
+    (tmp_path / "masks").mkdir()
+    shutil.copy(data / "train_data" / "mask_0000.png", tmp_path / "masks" / "m.png")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(data)
+    given = {".": ["x", "train_data/x", "../data"], "train_data": ["train_data/x"]}
+    given |= {"../csv/all.csv": ["../masks/x", "train_data"]}
+    for what, folders in given.items():
+        for out in folders:
+            result = featstore(command, what, "--out", out)
+            assert result.exit_code == 2
+            assert "name a folder elsewhere" in " ".join(result.stderr.replace("│", " ").split())
+    if command == "preview":
+        assert featstore(command, ".").exit_code == 2  # its default is a folder here
+    assert sorted(tmp_path.rglob("*")) == before
+    result = featstore(command, "../csv/all.csv", "--out", "../csv/x")
+    assert result.exit_code == 0, result.output
+
+
+def test_check_draws_over_no_other_files(painted, featstore, tmp_path) -> None:
     (tmp_path / "green.png").write_bytes(b"mine")
     result = featstore("check", painted, "--jobs", 1, "--out", tmp_path)
     assert result.exit_code == 2
@@ -71,6 +126,20 @@ def test_preview_of_named_images_and_of_bad_ones(small_data, featstore, tmp_path
     assert "Traceback" not in result.stderr
     refused = featstore("preview", data, "--only", "nothing of the kind", "--out", tmp_path / "p")
     assert refused.exit_code == 2
+
+
+def test_previews_of_images_that_are_called_alike(small_data, featstore_json, tmp_path) -> None:
+    data, image = tmp_path / "data", small_data / "train_data" / "img_0004.png"
+    (data / "a").mkdir(parents=True)
+    for name in ("a/b.png", "a-b.png", "overview.png", "line\nend.png"):
+        shutil.copy(image, data / name)
+    told = featstore_json("preview", data, "--out", tmp_path / "p", "--repeats", 0)
+    assert told["failed"] == []
+    pictures = [row["picture"] for row in told["images"]] + [told["overview"]]
+    assert len(set(pictures)) == 5
+    assert all(cv2.imread(picture) is not None for picture in pictures)
+    (only,) = featstore_json("preview", data, "--only", "a/b", "--out", tmp_path / "p", "--repeats", 0)["images"]
+    assert only in told["images"]
 
 
 def test_preview_replaces_no_file_of_somebody_else_s(small_data, featstore, tmp_path) -> None:

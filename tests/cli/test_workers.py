@@ -13,19 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from featstore_cli.workers import fitting_here
+from featstore_cli.workers import working_here
 
 COMMAND = "from featstore_cli.app import app; app()"
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
 
 
 @pytest.fixture
-def start(work, tmp_path):
+def start(work, small_data, tmp_path):
     """Start a command in a session of its own, as a terminal would, and end all of it afterwards."""
     started = []
 
     def start(command: str, *arguments: object) -> subprocess.Popen[str]:
-        filled = [command, work / "s.store", "--preset", "m4", *arguments]
+        fitted = [work / "s.store", "--preset", "m4", "--folds", 3]
+        filled = [command, *([small_data] if command == "check" else fitted), *arguments]
         filled += ["--model", tmp_path / "m.model"] if command == "fit" else []
         started.append(
             subprocess.Popen(
@@ -66,9 +67,12 @@ def first_workers(process: subprocess.Popen[str]) -> list[int]:
 
 
 @linux
-@pytest.mark.parametrize(("command", "after_s"), [("fit", 0), ("fit", 0.3), ("evaluate", 0.7), ("evaluate", 2)])
+@pytest.mark.parametrize(
+    ("command", "after_s"),
+    [("fit", 0), ("fit", 0.3), ("evaluate", 0.7), ("evaluate", 2), ("check", 0), ("check", 0.7)],
+)
 def test_ctrl_c_while_workers_start_and_while_they_work(start, command, after_s):
-    process = start(command, "--folds", 3, "--jobs", 2, "--seeds" if command == "evaluate" else "--seed", 3)
+    process = start(command, "--jobs", 2, *(["--seeds", 3] if command == "evaluate" else []))
     first_workers(process)
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGINT)
@@ -81,13 +85,14 @@ def test_ctrl_c_while_workers_start_and_while_they_work(start, command, after_s)
 
 
 @linux
-def test_a_killed_worker_is_told_in_plain_words(start):
-    process = start("fit", "--folds", 3, "--jobs", 2)
+@pytest.mark.parametrize("command", ["fit", "check"])
+def test_a_killed_worker_is_told_in_plain_words(start, command):
+    process = start(command, "--jobs", 2)
     os.kill(first_workers(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.startswith("Error: a worker process was killed, most often for want of memory")
-    assert "--jobs" in err
+    assert "--jobs 1" in err
     assert err.count("\n") == 1
 
 
@@ -115,12 +120,12 @@ def fails_as(name: str) -> None:
 def test_the_pools_own_thread_is_silent_only_where_work_is_stopped(monkeypatch):
     told = []
     monkeypatch.setattr(threading, "excepthook", lambda failure: told.append(failure.thread.name))
-    with fitting_here():
+    with working_here():
         fails_as("ExecutorManagerThread")
         fails_as("other")
     assert told == ["other", "ExecutorManagerThread"]
     told.clear()
-    with pytest.raises(KeyboardInterrupt), fitting_here():
+    with pytest.raises(KeyboardInterrupt), working_here():
         fails_as("ExecutorManagerThread")
         raise KeyboardInterrupt
     fails_as("ExecutorManagerThread")

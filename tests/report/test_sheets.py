@@ -9,6 +9,7 @@ import pytest
 from featstore.drawn import is_drawn
 from featstore.errors import DataError
 from featstore.report.sheets import ORANGE, Tile, draw_sheet, outlined, thumbnail
+from featstore.report.words import shown
 
 
 def drawn(path) -> np.ndarray:
@@ -46,6 +47,23 @@ def test_a_long_name_stays_under_its_own_tile(tmp_path) -> None:
     picture = drawn(tmp_path / "a.png")
     assert (picture[60:, 12 + 60 + 2 :] == 255).all()
     assert (picture[60:, : 12 + 60] < 128).any()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\r\x1c\x85\u2029", "\u202etxt.exe", "\udc80", "שלום עולם", "\t"])
+def test_a_name_may_hold_anything(tmp_path, name: str) -> None:
+    """Line ends and what turns the direction of text are escaped, as everywhere else, and end no drawing."""
+    draw_sheet([[Tile(plain(9), (name,))]], tmp_path / "a.png", f"{name}: 1 blob")
+    draw_sheet([[Tile(plain(9), (shown(name),))]], tmp_path / "b.png", f"{shown(name)}: 1 blob")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_long_title_is_broken_into_lines(tmp_path) -> None:
+    for name, title in (("one.png", "few words"), ("many.png", "many words " * 20)):
+        draw_sheet([[Tile(plain(9))]], tmp_path / name, title)
+    one, many = drawn(tmp_path / "one.png"), drawn(tmp_path / "many.png")
+    assert many.shape[1] == one.shape[1]
+    assert many.shape[0] > one.shape[0]
+    assert (many[:, -12:] == 255).all()
 
 
 def test_nothing_to_draw(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Pairs that look alike are those that a plain comparison of all with all finds."""
+"""Pairs that look alike are those that a plain comparison of all with all finds, copies apart."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def test_twins_by_their_look_share_a_group() -> None:
     for one, other in pairs:
         assert groups[rows[one].image] == groups[rows[other].image]
     assert len(set(groups.values())) == 20 - len(pairs)
+
+
+def test_copies_hang_together_by_the_first_of_them() -> None:
+    """The 20,000 copies of one image are 200 million pairs; an image that nearly looks so belongs to all of them."""
+    bits = np.random.default_rng(0).integers(0, 2, (8, 256), dtype=np.uint8)
+    near = bits.copy()
+    near[0, :9] ^= 1
+    pairs = near_pairs([text(near), *[text(bits)] * 20_000])
+    assert pairs == [(0, 1), *((1, other) for other in range(2, 20_001))]
 
 
 def test_one_pair_among_many_images() -> None:
