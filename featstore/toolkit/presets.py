@@ -14,7 +14,7 @@ from featstore.toolkit.inputs import is_whole, require
 from featstore.toolkit.logits import LogitClassifier
 from featstore.toolkit.mlp import MLPHead
 from featstore.toolkit.pooling import MeanPool, PooledHead
-from featstore.toolkit.scales import OnScales
+from featstore.toolkit.scales import OnScales, ScalePool
 from featstore.toolkit.temperature import TemperatureScaling
 from featstore.toolkit.views import OnView
 
@@ -123,7 +123,7 @@ def _calibrated(head: Any) -> Any:
 
 def _for_bags(head: Any) -> Any:
     """Let a classifier that takes arrays take bags."""
-    pools = isinstance(head, Pipeline) and isinstance(head.steps[0][1], MeanPool)
+    pools = isinstance(head, Pipeline) and isinstance(head.steps[0][1], MeanPool | ScalePool)
     return head if isinstance(head, LogitClassifier) or pools else PooledHead(head)
 
 

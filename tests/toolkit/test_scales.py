@@ -167,3 +167,14 @@ def test_a_pool_is_saved_inside_a_pipeline(bags, tmp_path):
     model = make_pipeline(ScalePool((1, 2), how="concatenate"), LogisticRegression()).fit(bags, bags.labels)
     save_model(model, tmp_path / "x.model")
     np.testing.assert_array_equal(load_model(tmp_path / "x.model").predict_proba(bags), model.predict_proba(bags))
+
+
+def test_a_pipeline_that_pools_scales_is_a_head_as_it_is(bags):
+    """It sees the bags, not the mean of all their crops: two scales side by side, and scale 2 tells the classes."""
+    head = make_pipeline(ScalePool((1, 2), how="concatenate"), LogisticRegression())
+    model = m5(random_state=0, n_splits=2, heads=[("around", head)]).fit(bags, bags.labels)
+    (calibrated,) = model.estimators_[0].estimators_
+    assert calibrated.estimator_.named_steps["logisticregression"].n_features_in_ == 2 * DIM
+    assert model.oof_accuracy_ > 0.8
+    blob = make_pipeline(ScalePool((1,)), LogisticRegression())
+    assert m5(random_state=0, n_splits=2, heads=[("blob", blob)]).fit(bags, bags.labels).oof_accuracy_ < 0.8
