@@ -104,6 +104,18 @@ def test_a_blob_without_a_scale_can_not_be_put_side_by_side(tmp_path):
         bags.at_scales([2])
 
 
+def test_crops_at_scales_that_no_longer_count_leave_bags_of_blobs(tmp_path):
+    """The only image with a tile was replaced by another file, and of others no box is known."""
+    path, rows = tmp_path / "s.store", np.ones((2, 2))
+    for sha256, boxes in (("one", [[0, 9, 0, 0, 3, 3, 1, 0], [1, 9, 0, 0, 3, 3, 0, 0]]), ("other", [])):
+        with create_store(path, {}, 2) as writer:
+            facts = {"sha256": sha256, "label": "A", "blobs": 2}
+            writer.add("a", [0, 1], [0, 0], rows, facts=facts, boxes=boxes)
+    bags = open_store(path).bags()
+    assert (len(bags), bags.scales) == (1, [1])
+    assert bags.instances().embeddings.shape == (2, 2)
+
+
 def test_a_store_of_one_scale_is_as_it_was(make_bags):
     bags = make_bags(20)
     assert bags.scales == [1]
