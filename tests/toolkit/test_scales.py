@@ -132,10 +132,42 @@ def test_pooling_weighs_scales_not_crops(bags):
     np.testing.assert_array_equal(beside, np.concatenate([parts[0], 2 * parts[1]], axis=1))
 
 
-@pytest.mark.parametrize("given", [{"how": "both"}, {"weights": (1,)}, {"weights": (0, 0, 0)}, {"weights": (1, -1, 1)}])
+ODD_SCALES = [2, 1.0, "12", (), (1, 1), (1.0,), (True,), (-1,), np.array([1.0, 2.0]), np.ones((1, 1), int), {1, 2}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"how": "both"}, {"how": None}, {"how": ["pool"]}]
+    + [{"weights": odd} for odd in (1.0, (1,), (0, 0, 0), (1, -1, 1), (1, np.nan, 1), "111", (1, 1, "1"))]
+    + [{"scales": odd} for odd in ODD_SCALES],
+    ids=str,
+)
 def test_settings_of_pooling_are_checked(bags, given):
     with pytest.raises(SettingError, match="expected"):
         ScalePool(**given).fit(bags)
+
+
+@pytest.mark.parametrize(
+    "given", [{"how": "both"}, {"scales": None}] + [{"scales": odd} for odd in ODD_SCALES], ids=str
+)
+def test_settings_of_heads_on_scales_are_checked(bags, given):
+    with pytest.raises(SettingError, match="expected"):
+        OnScales(MLPHead(max_epochs=1), **given).fit(bags, bags.labels)
+    if given.get("scales", 1) is not None:
+        for preset in (m4, m5):
+            with pytest.raises(SettingError, match="expected"):
+                preset(**given)
+
+
+def test_scales_may_be_an_array(bags):
+    given = np.array([1, 2])
+    np.testing.assert_array_equal(
+        ScalePool(given, weights=np.array([3, 1])).fit_transform(bags),
+        ScalePool((1, 2), weights=(3, 1)).fit_transform(bags),
+    )
+    heads = [OnScales(PooledHead(LogisticRegression()), some).fit(bags, bags.labels) for some in (given, (1, 2))]
+    np.testing.assert_array_equal(heads[0].logits(bags), heads[1].logits(bags))
+    assert m4(scales=given).estimator.estimator.scales == (1, 2)
 
 
 def test_scales_go_through_scikit_learn(bags):
