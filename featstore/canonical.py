@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, field, fields, is_dataclass
+from numbers import Integral
 from typing import Any, get_args, get_type_hints
 
 from featstore.errors import SettingError
 
-__all__ = ["canonical_json", "differences", "fingerprint", "later", "plain_of", "read_as", "require"]
+__all__ = [
+    "canonical_json",
+    "different_wholes",
+    "differences",
+    "fingerprint",
+    "is_whole",
+    "later",
+    "plain_of",
+    "read_as",
+    "require",
+]
 
 _LATER = "left out at its default"
 
@@ -70,6 +81,18 @@ def require(ok: bool, found: str, expected: str) -> None:
     """Raise `SettingError` unless ``ok``."""
     if not ok:
         raise SettingError(found, expected=expected)
+
+
+def is_whole(value: Any, low: int = 1) -> bool:
+    """Tell whether ``value`` is a whole number, ``low`` or more; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
+
+
+def different_wholes(value: Any) -> tuple[int, ...]:
+    """Return a sequence of different whole numbers, 0 or more, as plain ones; empty for whatever else is given."""
+    listed = getattr(value, "ndim", 0) == 1 or (isinstance(value, Sequence) and not isinstance(value, str | bytes))
+    items = tuple(value) if listed else ()
+    return tuple(map(int, items)) if all(is_whole(item, 0) for item in items) and len(set(items)) == len(items) else ()
 
 
 def canonical_json(value: Any) -> str:

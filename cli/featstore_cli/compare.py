@@ -104,10 +104,11 @@ def deep(
     revision = wanted.revision or None if weights is None else None
     encoder = load_encoder(wanted.name, weights=weights, revision=revision, device=device, precision=precision)
     chosen = sample_keys(store, sample)
-    identities = {name: store.images[name].identity for name in chosen.keys["image"].tolist()}
+    rows = {name: store.images[name] for name in chosen.keys["image"].tolist()}
+    identities, resolutions = ({name: getattr(row, fact) for name, row in rows.items()} for fact in ("identity", "mpp"))
     result: dict[str, Any] = {"sample": len(chosen.keys), "how": dict(encoder.how)}
     try:
-        again = reembed(dataset, encoder, store.recipe, chosen.keys.tolist(), identities)
+        again = reembed(dataset, encoder, store.recipe, chosen.keys.tolist(), identities, resolutions=resolutions)
     except DataError as error:
         return {**result, "identical": 0, "min": None, "mean": None, "worst": None, "problems": [str(error)]}
     check = check_sample(store, chosen, again, min_cosine)

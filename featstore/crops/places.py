@@ -19,6 +19,9 @@ __all__ = ["Place", "cut_place", "find_places", "own_tissue"]
 LARGEST_TILE_PX = 16384
 """Pixels of an image along the side of a tile."""
 
+MOST_ENLARGED = 4
+"""Tiles of an image that is coarser than this would show what is not there, and be as many as its pixels."""
+
 Square = tuple[int, int, int]
 """Side, and how far the window lies from its left and its top edge."""
 
@@ -153,13 +156,13 @@ def _tile_side(settings: CropSettings, mpp: float | None) -> int:
             "an image whose resolution is not known, for tiles of a given one",
             expected="micrometres a pixel, in the column mpp of a CSV",
         )
-    side_px = max(1, round(settings.tile_px * settings.mpp / mpp))
-    if side_px > LARGEST_TILE_PX:
+    side_px, least_px = settings.tile_px * settings.mpp / mpp, settings.tile_px / MOST_ENLARGED
+    if not least_px <= side_px <= LARGEST_TILE_PX:
         raise SettingError(
-            f"tiles of {settings.tile_px} px at {settings.mpp} µm are {side_px} px of an image of {mpp} µm a pixel",
-            expected=f"{LARGEST_TILE_PX} px at most: is the image's resolution right?",
+            f"tiles of {settings.tile_px} px at {settings.mpp} µm are {side_px:.4g} px of an image of {mpp} µm a pixel",
+            expected=f"{least_px:g} to {LARGEST_TILE_PX} px: is the image's resolution right?",
         )
-    return side_px
+    return round(side_px)
 
 
 def _tiles(blobs: Blobs, blob: Blob, side_px: int, settings: CropSettings) -> list[Place]:

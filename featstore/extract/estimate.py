@@ -13,8 +13,8 @@ from featstore.dataset import Dataset
 from featstore.encoders import Encoder
 from featstore.extract.interrupts import Interrupts
 from featstore.extract.loader import Loaded, Loader
-from featstore.extract.plan import ImageJob, Repeats, Shard, plan_extraction
-from featstore.extract.resolution import require_resolutions
+from featstore.extract.plan import ImageJob, Repeats, Shard
+from featstore.extract.resolution import plan_at_resolutions
 from featstore.extract.sink import EmbeddingSink
 from featstore.extract.station import Engine, Setup, Station
 from featstore.recipe import Recipe
@@ -96,8 +96,7 @@ def estimate(
     records = (shard or Shard()).records(dataset)
     setup = Setup(recipe, encoder, batch_size, workers)
     with Interrupts() as interrupts:
-        require_resolutions(records, recipe.crops, sink.images)
-        plan = plan_extraction(records, sink, repeats, interrupts.check)
+        plan = plan_at_resolutions(records, recipe.crops, sink, repeats, interrupts.check)
         jobs = list(plan.jobs)
         sample = [jobs[place] for place in np.unique(np.linspace(0, len(jobs) - 1, SAMPLE).astype(int))] if jobs else []
         loader = Loader(recipe, encoder)

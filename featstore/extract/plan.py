@@ -116,7 +116,7 @@ def plan_extraction(
         for record, identity, error in identified:
             check()
             if error:
-                settled.append((record, _left_out(error.reason, note_without_folders(str(error), record), identity)))
+                settled.append((record, _left_out(record, identity, error, sink.images.get(record.image))))
             elif known := _settled(record, identity, sink, repeats):
                 settled.append((record, _kept(known)))
             else:
@@ -151,9 +151,10 @@ def record_facts(record: ImageRecord) -> dict[str, Any]:
     }
 
 
-def _left_out(reason: str, note: str, identity: tuple[str, str]) -> dict[str, Any]:
-    """Tell that an image is left out, and why."""
-    return {"reason": str(reason), "note": note, "sha256": identity[0], "mask_sha256": identity[1]}
+def _left_out(record: ImageRecord, identity: tuple[str, str], error: ImageError, known: Known | None) -> dict[str, Any]:
+    """Tell that an image is left out, and why; by which resolution it was cut is not forgotten."""
+    facts = {"reason": str(error.reason), "note": note_without_folders(str(error), record)}
+    return {**facts, "sha256": identity[0], "mask_sha256": identity[1], "mpp": known.mpp if known else ""}
 
 
 def note_without_folders(note: str, record: ImageRecord) -> str:

@@ -14,7 +14,7 @@ from featstore.encoders import Encoder
 from featstore.errors import DataError, ImageError, RecipeMismatchError
 from featstore.extract.loader import Loaded, Loader
 from featstore.extract.plan import ImageJob
-from featstore.extract.resolution import require_resolutions
+from featstore.extract.resolution import require_resolutions, require_same_resolutions
 from featstore.recipe import EncoderSettings, Recipe, differences
 
 __all__ = ["reembed", "require_encoder"]
@@ -29,6 +29,7 @@ def reembed(
     keys: Iterable[Key],
     identities: Mapping[str, tuple[str, str]],
     *,
+    resolutions: Mapping[str, str] | None = None,
     batch_size: int = 32,
 ) -> NDArray[np.float32]:
     """Compute embeddings of some keys again, in this process.
@@ -44,6 +45,9 @@ def reembed(
     keys : iterable of (image, blob, repeat)
     identities : mapping from str to (str, str)
         For each image the digests of the file and the mask that were embedded, as a store keeps them.
+    resolutions : mapping from str to str, optional
+        For images with tiles of a resolution the ``mpp`` that they were cut by, as a store keeps it; not compared by
+        default.
     batch_size : int
         Crops that go through the encoder together.
 
@@ -59,8 +63,8 @@ def reembed(
     RecipeMismatchError
         If the encoder is another than the recipe's; the message names the fields.
     DataError
-        If images are no longer in the data or have changed, all of which are named, or if the recipe does not lead
-        to a key.
+        If images are no longer in the data or have changed, their resolution too, all of which are named, or if the
+        recipe does not lead to a key.
     """
     settings, wanted = Recipe.from_dict(recipe), list(keys)
     require_encoder(encoder.settings, settings.encoder)
@@ -68,7 +72,8 @@ def reembed(
     for image, blob, repeat in wanted:
         by_image.setdefault(str(image), set()).add((int(blob), int(repeat)))
     records = _unchanged(dataset, {image: identities[image] for image in by_image})
-    require_resolutions(records.values(), settings.crops, {})
+    require_resolutions(records.values(), settings.crops)
+    require_same_resolutions(records.values(), settings.crops, resolutions or {}, "name the data that were extracted")
     loader = Loader(settings, encoder)
     found: dict[Key, NDArray[np.float32]] = {}
     for image, pairs in by_image.items():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from featstore.dataset import ImageRecord
 from featstore.dataset.records import listing
 from featstore.errors import DataError
-from featstore.extract.sink import Known
+from featstore.extract.plan import ExtractionPlan, Repeats, plan_extraction
+from featstore.extract.sink import EmbeddingSink
 from featstore.recipe import CropSettings
 
-__all__ = ["require_resolutions", "resolution_of"]
+__all__ = ["plan_at_resolutions", "require_resolutions", "require_same_resolutions", "resolution_of"]
 
 
 def resolution_of(record: ImageRecord, crops: CropSettings) -> str:
@@ -18,8 +19,27 @@ def resolution_of(record: ImageRecord, crops: CropSettings) -> str:
     return repr(record.mpp) if crops.mpp and record.mpp else ""
 
 
-def require_resolutions(records: Iterable[ImageRecord], crops: CropSettings, images: Mapping[str, Known]) -> None:
-    """Refuse, before any work, images of unknown resolution, and of another than they were extracted with.
+def plan_at_resolutions(
+    records: Sequence[ImageRecord],
+    crops: CropSettings,
+    sink: EmbeddingSink,
+    repeats: Repeats,
+    check: Callable[[], None] = lambda: None,
+) -> ExtractionPlan:
+    """Do what `plan_extraction` does, with images whose resolution is known and what it was.
+
+    Raises
+    ------
+    DataError
+    """
+    require_resolutions(records, crops)
+    plan = plan_extraction(records, sink, repeats, check)
+    require_same_resolutions(records, crops, _kept(plan, sink), "name another store with --store")
+    return plan
+
+
+def require_resolutions(records: Iterable[ImageRecord], crops: CropSettings) -> None:
+    """Refuse, before any work, images of unknown resolution.
 
     Nothing is refused where the recipe has no resolution, or of an image that can't be read anyway.
 
@@ -38,17 +58,39 @@ def require_resolutions(records: Iterable[ImageRecord], crops: CropSettings, ima
             remedy="List the images in a CSV with a column mpp, or leave --mpp out: tiles then are as many pixels of "
             "the image.",
         )
-    changed = [record.image for record in used if _changed(record, images.get(record.image))]
-    if changed:
+
+
+def require_same_resolutions(
+    records: Iterable[ImageRecord], crops: CropSettings, kept: Mapping[str, str], remedy: str
+) -> None:
+    """Refuse images of another resolution than that of embeddings which are to stay.
+
+    Raises
+    ------
+    DataError
+    """
+    known = [record for record in records if crops.mpp and kept.get(record.image)]
+    if changed := [record.image for record in known if kept[record.image] != resolution_of(record, crops)]:
         raise DataError(
-            f"{_counted(changed, used)} of another resolution than they were extracted with: {listing(changed)}",
-            expected="the same mpp as before: embeddings of another don't replace those that are there",
-            remedy="Put the column mpp right, or name another store with --store.",
+            f"{_counted(changed, known)} of another resolution than they were extracted with: {listing(changed)}",
+            expected="the mpp that embeddings which are there were cut by",
+            remedy=f"Put the column mpp right, or {remedy}.",
         )
 
 
-def _changed(record: ImageRecord, known: Known | None) -> bool:
-    return known is not None and bool(known.mpp) and known.mpp != repr(record.mpp)
+def _kept(plan: ExtractionPlan, sink: EmbeddingSink) -> dict[str, str]:
+    """Tell by which resolution the embeddings were cut that are to stay; those of a file that was replaced don't.
+
+    An image that could not be read last time keeps the resolution: once it can be, its embeddings are there again.
+    """
+    contents = {job.record.image: (job.sha256, job.mask_sha256) for job in plan.jobs}
+    contents |= {record.image: (facts["sha256"], facts["mask_sha256"]) for record, facts in plan.settled}
+    known = {image: sink.images[image] for image in contents if image in sink.images}
+    return {
+        image: row.mpp
+        for image, row in known.items()
+        if row.mpp and (row.reason or sink.stored(image, contents[image]))
+    }
 
 
 def _counted(some: Sequence[str], of: Sequence[ImageRecord]) -> str:

@@ -16,8 +16,8 @@ from featstore.encoders import Encoder
 from featstore.errors import DataError
 from featstore.extract.interrupts import Interrupts
 from featstore.extract.loader import Loaded
-from featstore.extract.plan import Repeats, Shard, plan_extraction, record_facts
-from featstore.extract.resolution import require_resolutions, resolution_of
+from featstore.extract.plan import Repeats, Shard, record_facts
+from featstore.extract.resolution import plan_at_resolutions, resolution_of
 from featstore.extract.result import Extraction, Progress, summarise
 from featstore.extract.sink import EmbeddingSink
 from featstore.extract.stages import find_bottleneck
@@ -75,7 +75,8 @@ def extract(
     Raises
     ------
     DataError
-        If no image of the data can be used, or tiles are to have a resolution and that of images is not known.
+        If no image of the data can be used, or tiles are to have a resolution and that of images is not known, or not
+        that of embeddings which are there.
     FeatstoreError
         If processes were killed again and again, or a machine can't go on. What was finished is committed.
     """
@@ -84,8 +85,7 @@ def extract(
     records = (shard or Shard()).records(dataset)
     result = Extraction()
     with Interrupts() as interrupts:
-        require_resolutions(records, recipe.crops, sink.images)
-        plan = plan_extraction(records, sink, repeats, interrupts.check)
+        plan = plan_at_resolutions(records, recipe.crops, sink, repeats, interrupts.check)
         for record, facts in plan.settled:
             sink.register(record.image, **record_facts(record), **facts)
         if plan.jobs:
@@ -154,7 +154,8 @@ class _Storing(Writing):
         facts: dict[str, Any] = {**record_facts(record), "sha256": job.sha256, "mask_sha256": job.mask_sha256}
         facts.update(reason=loaded.reason, note=loaded.note, artefact=loaded.artefact)
         facts.update(source=loaded.source, mask=loaded.mask, look=loaded.look)
-        facts.update(blobs=len(loaded.boxes), mpp=self._resolution(record))
+        cut = bool(loaded.keys or job.stored) and not loaded.reason
+        facts.update(blobs=len(loaded.boxes), mpp=self._resolution(record) if cut else "")
         if loaded.keys and not loaded.reason:
             blobs, repeats = zip(*loaded.keys, strict=True)
             self._sink.add(record.image, blobs, repeats, np.stack(loaded.encoded), facts=facts, boxes=loaded.boxes)

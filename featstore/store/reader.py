@@ -94,10 +94,11 @@ class Store:
 
     @cached_property
     def _read(self) -> tuple[KeyIndex, NDArray[np.int32] | None]:
-        """The index, and the blobs if they have crops of several scales."""
+        """The index, and the blobs if they have crops of several scales: those that count, not those of old rows."""
         segments, images = self.state.read_segments(), self.state.images
         scaled = any(is_scaled(segment.blobs) for segment in segments)
-        return KeyIndex.build(segments, images), blob_table(segments, images)[1] if scaled else None
+        table = blob_table(segments, images)[1] if scaled else None
+        return KeyIndex.build(segments, images), table if table is not None and is_scaled(table) else None
 
     @property
     def _index(self) -> KeyIndex:

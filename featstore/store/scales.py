@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featstore.canonical import different_wholes, require
 from featstore.errors import DataError, SettingError
 from featstore.store.disk.segments import BLOB_COLUMNS
 from featstore.store.instances import SharedRows
@@ -26,7 +27,7 @@ TILES = 0
 Rows = NDArray[np.intp]
 
 
-def checked_scales(scales: Sequence[int], there: Sequence[int]) -> list[int]:
+def checked_scales(scales: Any, there: Sequence[int]) -> list[int]:
     """Return the scales asked for.
 
     Raises
@@ -34,17 +35,15 @@ def checked_scales(scales: Sequence[int], there: Sequence[int]) -> list[int]:
     SettingError
         If they are no list of different whole numbers, or one is not there.
     """
-    given = list(scales) if isinstance(scales, list | tuple) else []
-    whole = all(isinstance(scale, int | np.integer) and not isinstance(scale, bool) for scale in given)
-    if not given or not whole or len(set(given)) < len(given):
-        raise SettingError(f"scales is {scales!r}", expected="a list of different scales, such as [1, 2]; 0 for tiles")
+    given = different_wholes(scales)
+    require(bool(given), f"scales is {scales!r}", "a list of different scales, such as [1, 2]; 0 for tiles")
     if missing := [scale for scale in given if scale not in there]:
         raise SettingError(
             f"no crops at {_named(missing)}",
             expected=f"some of {_named(there)}, which these embeddings have",
             remedy="Extract others into another store: featstore extract --scales 1,2,4 --tiles 224 --store PATH.",
         )
-    return [int(scale) for scale in given]
+    return list(given)
 
 
 def at_scales(bags: Bags, scales: Sequence[int]) -> Bags:

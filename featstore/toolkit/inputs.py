@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, column_or_1d, indexable, validate_data
 
+from featstore.canonical import is_whole
 from featstore.errors import DataError, LabelError, SettingError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
@@ -18,6 +19,7 @@ from featstore.toolkit.delegating import Delegating
 
 __all__ = [
     "Samples",
+    "are_weights",
     "as_bags",
     "check_bags",
     "check_finite",
@@ -43,14 +45,15 @@ def require(ok: bool, found: str, expected: str, remedy: str = "") -> None:
         raise SettingError(found, expected=expected, remedy=remedy)
 
 
-def is_whole(value: Any, low: int = 1) -> bool:
-    """Tell whether ``value`` is a whole number, ``low`` or more."""
-    return isinstance(value, Integral) and int(value) >= low
-
-
 def is_number(value: Any, low: float, high: float) -> bool:
     """Tell whether ``value`` is a number from ``low`` up to, and without, ``high``."""
     return isinstance(value, Real) and low <= float(value) < high
+
+
+def are_weights(value: Any, count: int) -> bool:
+    """Tell whether ``value`` is a sequence of ``count`` numbers, 0 or more, and not 0 throughout."""
+    given = list(value) if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) == 1 else []
+    return len(given) == count and all(is_number(weight, 0, np.inf) for weight in given) and sum(given) > 0
 
 
 def check_samples(estimator: Any, X: Any, *, reset: bool) -> Samples:

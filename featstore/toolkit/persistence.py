@@ -113,15 +113,14 @@ def _document(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise ModelFormatError("a model.json that is not featstore's", expected=f"format {_FORMAT!r}")
     version = document.get("format_version")
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        _require_version(version, FORMAT_VERSION)
+    _require_version(version, 1 if version == 1 else FORMAT_VERSION)
     if document.keys() != {"format", "format_version", "model"}:
         raise ModelFormatError(f"a model.json with {', '.join(sorted(document))}", expected="only a model")
     return document
 
 
 def _require_version(version: Any, needed: int) -> None:
-    if version != needed:
+    if type(version) is not int or version != needed:
         raise ModelFormatError(
             f"a model of format version {version!r}",
             expected=f"{needed}",

@@ -8,13 +8,14 @@ from typing import Any, TypeAlias
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from featstore.canonical import different_wholes
 from featstore.toolkit.ensemble import FoldEnsemble
 from featstore.toolkit.fusion import LogitFusion
 from featstore.toolkit.inputs import is_whole, require
 from featstore.toolkit.logits import LogitClassifier
 from featstore.toolkit.mlp import MLPHead
 from featstore.toolkit.pooling import MeanPool, PooledHead
-from featstore.toolkit.scales import OnScales
+from featstore.toolkit.scales import OnScales, ScalePool, require_scales
 from featstore.toolkit.temperature import TemperatureScaling
 from featstore.toolkit.views import OnView
 
@@ -94,9 +95,10 @@ def m5(
 
 def _on_scales(heads: Sequence[Head], scales: Sequence[int] | None, how: str) -> list[Head]:
     """Give the heads the crops of some scales alone."""
+    require_scales(scales, how, none=True)
     if scales is None:
         return list(heads)
-    return [(name, OnScales(_for_bags(clone(head)), tuple(scales), how=how)) for name, head in heads]
+    return [(name, OnScales(_for_bags(clone(head)), different_wholes(scales), how=how)) for name, head in heads]
 
 
 def _on_views(heads: Sequence[Head], n_views: int) -> list[Head]:
@@ -123,7 +125,7 @@ def _calibrated(head: Any) -> Any:
 
 def _for_bags(head: Any) -> Any:
     """Let a classifier that takes arrays take bags."""
-    pools = isinstance(head, Pipeline) and isinstance(head.steps[0][1], MeanPool)
+    pools = isinstance(head, Pipeline) and isinstance(head.steps[0][1], MeanPool | ScalePool)
     return head if isinstance(head, LogitClassifier) or pools else PooledHead(head)
 
 

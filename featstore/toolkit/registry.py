@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from featstore.canonical import different_wholes
 from featstore.errors import ModelFormatError
+from featstore.toolkit.inputs import are_weights
+from featstore.toolkit.scales import scales_fit
 
 __all__ = ["REGISTRY", "Saved", "saved_class"]
 
@@ -112,7 +115,7 @@ def _view(head: Any) -> bool:
 
 def _scales(head: Any) -> bool:
     # Side by side, embeddings are as many times as long as there are scales.
-    ok = _are_scales(head.scales) and head.how in ("pool", "concatenate")
+    ok = scales_fit(head.scales, head.how)
     times = len(head.scales) if ok and head.how == "concatenate" else 1
     width = getattr(head.estimator_, "n_features_in_", None)
     ok = ok and width in (None, times * head.n_features_in_)
@@ -120,13 +123,9 @@ def _scales(head: Any) -> bool:
 
 
 def _scale_pool(pool: Any) -> bool:
-    weights = pool.weights
-    return _are_scales(pool.scales_) and (weights is None or len(weights) == len(pool.scales_))
-
-
-def _are_scales(scales: Any) -> bool:
-    ok = isinstance(scales, list | tuple) and len(scales) > 0
-    return ok and all(isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0 for scale in scales)
+    ok = scales_fit(pool.scales_, pool.how) and isinstance(pool.scales_, tuple)
+    ok = ok and (pool.scales is None or different_wholes(pool.scales) == pool.scales_)
+    return ok and (pool.weights is None or are_weights(pool.weights, len(pool.scales_)))
 
 
 def _ensemble(ensemble: Any) -> bool:

@@ -9,14 +9,27 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from featstore.canonical import different_wholes
 from featstore.store.bags import Bags
-from featstore.toolkit.inputs import as_bags, check_finite, check_labels, check_samples, is_number, require
+from featstore.toolkit.inputs import are_weights, as_bags, check_finite, check_labels, check_samples, require
 from featstore.toolkit.labelled import EvalSet, Labelled, fit_estimator
 from featstore.toolkit.logits import LogitClassifier, Logits, logits_of
 
-__all__ = ["OnScales", "ScalePool"]
+__all__ = ["OnScales", "ScalePool", "require_scales", "scales_fit"]
 
 _HOW = ("pool", "concatenate")
+
+
+def scales_fit(scales: Any, how: Any, *, none: bool = False) -> bool:
+    """Tell whether ``how`` is a way to use scales, and ``scales`` some: different whole numbers, or None if it may."""
+    return isinstance(how, str) and how in _HOW and ((none and scales is None) or bool(different_wholes(scales)))
+
+
+def require_scales(scales: Any, how: Any, *, none: bool = False) -> None:
+    """Raise `SettingError` unless they fit (`scales_fit`)."""
+    require(scales_fit(None, how, none=True), f"how is {how!r}", "'pool' or 'concatenate'")
+    expected = "different scales, such as (1, 2); 0 for tiles"
+    require(scales_fit(scales, how, none=none), f"scales is {scales!r}", expected)
 
 
 class ScalePool(TransformerMixin, BaseEstimator):
@@ -48,12 +61,11 @@ class ScalePool(TransformerMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> ScalePool:
         """Validate X, and note which scales it has."""
-        require(self.how in _HOW, f"how is {self.how!r}", "'pool' or 'concatenate'")
+        require_scales(self.scales, self.how, none=True)
         bags = as_bags(check_samples(self, X, reset=True))
-        self.scales_ = tuple(bags.scales if self.scales is None else self.scales)
-        weights = self._weights()
-        ok = len(weights) == len(self.scales_) and all(is_number(weight, 0, np.inf) for weight in weights)
-        require(ok and sum(weights) > 0, f"weights is {self.weights!r}", "a number, 0 or more, for each scale")
+        self.scales_ = different_wholes(bags.scales if self.scales is None else self.scales)
+        ok = self.weights is None or are_weights(self.weights, len(self.scales_))
+        require(ok, f"weights is {self.weights!r}", f"{len(self.scales_)} numbers, 0 or more: one for each scale")
         bags.at_scales(self.scales_)
         return self
 
@@ -125,7 +137,7 @@ class OnScales(LogitClassifier):
         SettingError
             If X has none of these scales.
         """
-        require(self.how in _HOW, f"how is {self.how!r}", "'pool' or 'concatenate'")
+        require_scales(self.scales, self.how)
         samples = check_samples(self, X, reset=True)
         labels = check_labels(self, y, len(samples))
         training = Labelled(self._seen(samples), labels, sample_weight, groups)

@@ -53,7 +53,8 @@ def test_a_wider_square_shows_what_is_there_and_fill_only_outside_the_image(mask
     for place, own in zip(places[len(blobs.blobs) :], places, strict=False):
         crop = cut_place(image, blobs, place, crops)
         x0, y0, x1, y1 = place.window
-        assert place.window[:2] <= own.window[:2]
+        assert all(wide <= narrow for wide, narrow in zip(place.window[:2], own.window[:2], strict=True))
+        assert all(wide >= narrow for wide, narrow in zip(place.window[2:], own.window[2:], strict=True))
         assert crop.shape[0] == max(x1 - x0, y1 - y0) >= own.square[0]
         _, left, top = place.square
         np.testing.assert_array_equal(crop[top : top + y1 - y0, left : left + x1 - x0], image[y0:y1, x0:x1])
@@ -130,3 +131,7 @@ def test_tiles_of_a_resolution_need_that_of_the_image() -> None:
         find_places(blobs, crops)
     with pytest.raises(SettingError, match="is the image's resolution right"):
         find_places(blobs, crops, 1e-4)
+    for coarse in (2.01, 250.0, 1e300):  # 250 nm, taken for µm
+        with pytest.raises(SettingError, match="8 to 16384 px: is the image's resolution right"):
+            find_places(blobs, crops, coarse)
+    assert find_places(blobs, crops, 2.0)[-1].square[0] == 8

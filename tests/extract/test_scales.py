@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -160,3 +161,66 @@ def test_a_wider_square_is_another_picture(challenge, scaled, tmp_path) -> None:
     store = scaled(challenge, tmp_path / "s.store", SCALES, train=0)
     rows = store.embeddings(images=["train_data/img_0000.png"])
     assert len(np.unique(rows, axis=0)) == 4
+
+
+FINE = CropSettings(tile_px=32, mpp=0.5)
+
+
+def pasted(path: Path) -> None:
+    """Contaminate an image with a green square."""
+    image = cv2.imread(str(path))
+    image[20:60, 20:60] = (40, 220, 40)
+    cv2.imwrite(str(path), image)
+
+
+def test_a_wrong_resolution_of_images_without_embeddings_is_put_right(challenge, scaled, tmp_path) -> None:
+    """They failed (tiles of 1 px here), have no blob, or are contaminated: nothing there was cut by what it said."""
+    train = challenge / "train_data"
+    pasted(train / "img_0003.png")
+    cv2.imwrite(str(train / "img_0004.png"), np.full((160, 160, 3), 255, np.uint8))
+    cv2.imwrite(str(train / "mask_0004.png"), np.zeros((160, 160), np.uint8))
+    wrong = listed(challenge, challenge / "a.csv", "0.5")
+    rows = wrong.read_text().splitlines()
+    rows[4:7] = [row.replace(",0.5", ",20") for row in rows[4:7]]
+    wrong.write_text("\n".join(rows) + "\n")
+    before = scaled(wrong, tmp_path / "s.store", FINE, train=0)
+    reasons = [before.images[f"train_data/img_{number:04d}.png"].left_out for number in (3, 4, 5)]
+    assert all(reasons)
+    after = scaled(listed(challenge, challenge / "a.csv", "0.5"), tmp_path / "s.store", FINE, train=0)
+    assert_same(after, scaled(listed(challenge, challenge / "a.csv", "0.5"), tmp_path / "new.store", FINE, train=0))
+    assert set(after.usable()) - set(before.usable()) == {"train_data/img_0005.png"}
+
+
+def test_a_replaced_file_may_have_another_resolution(challenge, scaled, tissue, tmp_path) -> None:
+    scaled(listed(challenge, challenge / "a.csv", "0.5"), tmp_path / "s.store", FINE, train=0)
+    tissue(challenge / "train_data", 2, seed=77)
+    path = listed(challenge, challenge / "a.csv", "0.5")
+    path.write_text(path.read_text().replace("mask_0002.png,A,0.5", "mask_0002.png,A,0.25"))
+    after = scaled(path, tmp_path / "s.store", FINE, train=0)
+    assert after.images["train_data/img_0002.png"].mpp == "0.25"
+    assert_same(after, scaled(path, tmp_path / "new.store", FINE, train=0))
+
+
+def test_an_image_that_could_not_be_read_meanwhile_keeps_its_resolution(challenge, scaled, tmp_path) -> None:
+    path, image = listed(challenge, challenge / "a.csv", "0.5"), challenge / "train_data/img_0001.png"
+    first, away = scaled(path, tmp_path / "s.store", FINE, train=0), image.read_bytes()
+    image.unlink()
+    scaled(path, tmp_path / "s.store", FINE, train=0)
+    image.write_bytes(away)
+    path.write_text(path.read_text().replace("mask_0001.png,B,0.5", "mask_0001.png,B,0.25"))
+    with pytest.raises(DataError, match=r"another resolution.*img_0001\.png"):
+        scaled(path, tmp_path / "s.store", FINE, train=0)
+    listed(challenge, path, "0.5")
+    assert_same(scaled(path, tmp_path / "s.store", FINE, train=0), first)
+
+
+def test_tiles_are_made_again_by_the_resolution_that_they_were_cut_by(challenge, scaled, stain_texture, tmp_path):
+    store = scaled(listed(challenge, challenge / "a.csv", "0.5"), tmp_path / "s.store", FINE, train=0)
+    rows = store.images
+    told = {"resolutions": {name: row.mpp for name, row in rows.items()}}
+    asked = (stain_texture, store.recipe, store.keys.tolist(), {name: row.identity for name, row in rows.items()})
+    again = reembed(find_dataset(challenge / "a.csv"), *asked, **told)
+    np.testing.assert_array_equal(again, store.embeddings())
+    listed(challenge, challenge / "a.csv", "0.25")
+    with pytest.raises(DataError, match=r"6 of 6 images of another resolution.*name the data that were extracted"):
+        reembed(find_dataset(challenge / "a.csv"), *asked, **told)

@@ -12,10 +12,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from xgboost import Booster, XGBClassifier
 
 from featstore.errors import ModelFormatError
-from featstore.toolkit import FoldEnsemble, LogitFusion, MLPHead, PooledHead, TemperatureScaling, load_model, save_model
+from featstore.toolkit import (
+    FoldEnsemble,
+    LogitFusion,
+    MLPHead,
+    OnScales,
+    PooledHead,
+    ScalePool,
+    TemperatureScaling,
+    load_model,
+    save_model,
+)
 
 Members = dict[str, bytes]
 
@@ -141,9 +153,51 @@ def test_members_twice_missing_or_unused(members, write, tmp_path):
     refused(path, "no model has")
 
 
-@pytest.mark.parametrize("version", [0, 2, 3, "1", True, None, 1.5])
+@pytest.mark.parametrize("version", [0, 2, 3, "1", True, None, 1.5, 1.0])
 def test_other_format_versions(version, members, write):
     refused(write(edited(members, lambda d: d.update(format_version=version))), "version.*Update featstore")
+
+
+@pytest.fixture(scope="module")
+def of_scales(bags, tmp_path_factory) -> dict[str, Members]:
+    """What is in the files of a pool and of a head on scales, which are of format 2."""
+    pool = make_pipeline(ScalePool((1,), weights=(2.0,)), LogisticRegression())
+    path, found = tmp_path_factory.mktemp("scales") / "good.model", {}
+    for name, model in (("pool", pool), ("head", OnScales(PooledHead(LogisticRegression()), (1,)))):
+        save_model(model.fit(bags, bags.labels), path)
+        with zipfile.ZipFile(path) as archive:
+            found[name] = {member: archive.read(member) for member in archive.namelist()}
+    return found
+
+
+def pool(document: Any) -> Any:
+    return document["model"]["params"]["steps"][0]["$tuple"][1]["$estimator"]
+
+
+@pytest.mark.parametrize("name", ["pool", "head"])
+def test_a_file_of_format_2_says_so_by_a_whole_number(name, of_scales, write):
+    load_model(write(of_scales[name]))
+    for version in (2.0, 1, 3, True, "2"):
+        refused(write(edited(of_scales[name], lambda d, v=version: d.update(format_version=v))), "Update featstore")
+
+
+ODD_SCALES = [[], [1, 1], [1.0], [True], [-1], ["1"], 1, "1", None]
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        *(("pool", lambda d, v=odd: pool(d)["params"].update(how=v)) for odd in ("both", 1, ["pool"], None)),
+        *(("pool", lambda d, v=odd: pool(d)["params"].update(weights=v)) for odd in (1.0, "1", [], [1, 1], [-1], [0])),
+        ("pool", lambda d: pool(d)["params"].update(weights=[{"$float": "nan"}])),
+        ("pool", lambda d: pool(d)["params"].update(scales=[2])),
+        *(("pool", lambda d, v=odd: pool(d)["state"].update(scales_=v)) for odd in ODD_SCALES),
+        *(("head", lambda d, v=odd: d["model"]["params"].update(scales=v)) for odd in ODD_SCALES),
+        ("head", lambda d: d["model"]["params"].update(how="both")),
+    ],
+)
+def test_scales_that_could_not_be_saved(name, edit, of_scales, write):
+    refused(write(edited(of_scales[name], edit)), "fit together")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,18 @@ def test_a_blob_without_a_scale_can_not_be_put_side_by_side(tmp_path):
         bags.at_scales([2])
 
 
+def test_crops_at_scales_that_no_longer_count_leave_bags_of_blobs(tmp_path):
+    """The only image with a tile was replaced by another file, and of others no box is known."""
+    path, rows = tmp_path / "s.store", np.ones((2, 2))
+    for sha256, boxes in (("one", [[0, 9, 0, 0, 3, 3, 1, 0], [1, 9, 0, 0, 3, 3, 0, 0]]), ("other", [])):
+        with create_store(path, {}, 2) as writer:
+            facts = {"sha256": sha256, "label": "A", "blobs": 2}
+            writer.add("a", [0, 1], [0, 0], rows, facts=facts, boxes=boxes)
+    bags = open_store(path).bags()
+    assert (len(bags), bags.scales) == (1, [1])
+    assert bags.instances().embeddings.shape == (2, 2)
+
+
 def test_a_store_of_one_scale_is_as_it_was(make_bags):
     bags = make_bags(20)
     assert bags.scales == [1]
@@ -120,10 +132,42 @@ def test_pooling_weighs_scales_not_crops(bags):
     np.testing.assert_array_equal(beside, np.concatenate([parts[0], 2 * parts[1]], axis=1))
 
 
-@pytest.mark.parametrize("given", [{"how": "both"}, {"weights": (1,)}, {"weights": (0, 0, 0)}, {"weights": (1, -1, 1)}])
+ODD_SCALES = [2, 1.0, "12", (), (1, 1), (1.0,), (True,), (-1,), np.array([1.0, 2.0]), np.ones((1, 1), int), {1, 2}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"how": "both"}, {"how": None}, {"how": ["pool"]}]
+    + [{"weights": odd} for odd in (1.0, (1,), (0, 0, 0), (1, -1, 1), (1, np.nan, 1), "111", (1, 1, "1"))]
+    + [{"scales": odd} for odd in ODD_SCALES],
+    ids=str,
+)
 def test_settings_of_pooling_are_checked(bags, given):
     with pytest.raises(SettingError, match="expected"):
         ScalePool(**given).fit(bags)
+
+
+@pytest.mark.parametrize(
+    "given", [{"how": "both"}, {"scales": None}] + [{"scales": odd} for odd in ODD_SCALES], ids=str
+)
+def test_settings_of_heads_on_scales_are_checked(bags, given):
+    with pytest.raises(SettingError, match="expected"):
+        OnScales(MLPHead(max_epochs=1), **given).fit(bags, bags.labels)
+    if given.get("scales", 1) is not None:
+        for preset in (m4, m5):
+            with pytest.raises(SettingError, match="expected"):
+                preset(**given)
+
+
+def test_scales_may_be_an_array(bags):
+    given = np.array([1, 2])
+    np.testing.assert_array_equal(
+        ScalePool(given, weights=np.array([3, 1])).fit_transform(bags),
+        ScalePool((1, 2), weights=(3, 1)).fit_transform(bags),
+    )
+    heads = [OnScales(PooledHead(LogisticRegression()), some).fit(bags, bags.labels) for some in (given, (1, 2))]
+    np.testing.assert_array_equal(heads[0].logits(bags), heads[1].logits(bags))
+    assert m4(scales=given).estimator.estimator.scales == (1, 2)
 
 
 def test_scales_go_through_scikit_learn(bags):
@@ -167,3 +211,14 @@ def test_a_pool_is_saved_inside_a_pipeline(bags, tmp_path):
     model = make_pipeline(ScalePool((1, 2), how="concatenate"), LogisticRegression()).fit(bags, bags.labels)
     save_model(model, tmp_path / "x.model")
     np.testing.assert_array_equal(load_model(tmp_path / "x.model").predict_proba(bags), model.predict_proba(bags))
+
+
+def test_a_pipeline_that_pools_scales_is_a_head_as_it_is(bags):
+    """It sees the bags, not the mean of all their crops: two scales side by side, and scale 2 tells the classes."""
+    head = make_pipeline(ScalePool((1, 2), how="concatenate"), LogisticRegression())
+    model = m5(random_state=0, n_splits=2, heads=[("around", head)]).fit(bags, bags.labels)
+    (calibrated,) = model.estimators_[0].estimators_
+    assert calibrated.estimator_.named_steps["logisticregression"].n_features_in_ == 2 * DIM
+    assert model.oof_accuracy_ > 0.8
+    blob = make_pipeline(ScalePool((1,)), LogisticRegression())
+    assert m5(random_state=0, n_splits=2, heads=[("blob", blob)]).fit(bags, bags.labels).oof_accuracy_ < 0.8
