@@ -22,8 +22,8 @@ from featstore.report.sections.scores import (
     reproduction_section,
     selection_section,
     sweep_section,
-    test_section,
 )
+from featstore.report.sections.unseen import test_section
 from featstore.report.thumbnails import Originals, Thumbnails
 from featstore.report.words import plural, shown
 from featstore.store import Store
@@ -141,7 +141,7 @@ def make_page(subject: Subject, callback: Callable[[str, int, int], object] = la
         "folds": None if found is None else folds_section(model, found),
         "selection": None if found is None else selection_section(found),
         "why_no_selection": why_not,
-        "test": test_section(model, predictions) if model is not None else None,
+        "test": test_section(model, store, predictions, found),
         "places": places,
         "errors": errors,
         "neighbours": neighbours,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import DataError
-from featstore.evaluate import Scored, interval, resampled_weights
+from featstore.evaluate import Scored
 from featstore.evaluate.metrics import ECE_BINS
 from featstore.report.charts import MOST_CELLS, confusion, reliability, swept
 from featstore.report.fitted import OutOfFold
 from featstore.store import Store
-from featstore.toolkit.predictions import Prediction
 
 __all__ = [
     "bins_of",
@@ -24,7 +23,6 @@ __all__ = [
     "reproduction_section",
     "selection_section",
     "sweep_section",
-    "test_section",
 ]
 
 Values = dict[str, Any]
@@ -90,23 +88,6 @@ def selection_section(found: OutOfFold) -> Values:
     }
 
 
-def test_section(model: Any, predictions: Sequence[Prediction]) -> Values | None:
-    """Tell what the ensemble says of the test images, and its score on those whose label is known."""
-    if not predictions:
-        return None
-    classes = [str(name) for name in model.classes_]
-    said = {name: sum(prediction.label == name for prediction in predictions) for name in classes}
-    known = [prediction for prediction in predictions if prediction.row.label in classes]
-    shares = dict(zip(classes, model.class_prior_.tolist(), strict=True))
-    return {
-        "images": len(predictions),
-        "labels": [(name, said[name], shares[name]) for name in classes],
-        "prior_only": sum(prediction.note.startswith("class prior") for prediction in predictions),
-        "known": len(known),
-        "figures": _test_figures(known, classes) if len({p.row.label for p in known}) > 1 else None,
-    }
-
-
 def sweep_section(rows: Sequence[Values]) -> Values:
     """Tell the rows of a sweep, and which of their settings vary."""
     varied = [name for name in ("store", "preset", "max_blobs", "repeats") if len({row[name] for row in rows}) > 1]
@@ -169,15 +150,3 @@ def _largest(matrix: NDArray[np.intp], names: list[str]) -> tuple[NDArray[np.int
     folded = np.zeros((MOST_CELLS, MOST_CELLS), dtype=np.intp)
     np.add.at(folded, (place[:, None], place[None]), matrix)
     return folded, [*(names[each] for each in kept), f"{len(rest)} others"]
-
-
-def _test_figures(known: Sequence[Prediction], classes: list[str]) -> list[tuple[str, float, tuple[float, float]]]:
-    probabilities = np.array([prediction.probabilities for prediction in known], dtype=np.float64)
-    scored = Scored(probabilities, np.array([classes.index(prediction.row.label) for prediction in known]))
-    groups = np.array([prediction.row.group or prediction.row.image for prediction in known])
-    once: Mapping[str, NDArray[np.float64]] = scored.figures(np.ones((1, len(known))))
-    resamples = [scored.figures(weights) for weights in resampled_weights(groups)]
-    return [
-        (FIGURES[name], float(once[name][0]), interval(np.concatenate([some[name] for some in resamples])))
-        for name in ("macro_f1", "accuracy")
-    ]
