@@ -12,9 +12,12 @@ from typing import Any
 
 from featstore.errors import DataError
 
-__all__ = ["read_evaluation", "read_reproduction", "read_sweep"]
+__all__ = ["REPRODUCED", "SWEPT", "read_evaluation", "read_reproduction", "read_sweep"]
 
 Row = dict[str, Any]
+
+SWEPT, REPRODUCED = "sweep.csv", "reproduction.json"
+"""What is read where a folder is named."""
 
 MAX_BYTES = 64 << 20
 
@@ -50,7 +53,7 @@ def read_sweep(path: Path) -> list[Row]:
     DataError
         If it is something else.
     """
-    table = path / "sweep.csv" if path.is_dir() else path
+    table = path / SWEPT if path.is_dir() else path
     rows: Any = None
     if table.suffix.lower() == ".json":
         rows = _read_json(table).get("rows")
@@ -74,7 +77,7 @@ def read_reproduction(path: Path) -> Row:
     DataError
         If it is something else.
     """
-    path = path / "reproduction.json" if path.is_dir() else path
+    path = path / REPRODUCED if path.is_dir() else path
     content = _read_json(path)
     systems: Any = content.get("systems")
     repeats: Any = content.get("repeats")

@@ -115,3 +115,34 @@ def test_what_can_not_be_is_refused_in_one_line(work, featstore, monkeypatch, tm
     assert said in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(
+    work, small_data, featstore, tmp_path, monkeypatch
+) -> None:
+    """Whatever the command reads, or somebody else wrote, stays; an empty file holds nothing."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_data, "data")
+    shutil.copy(work / "m.model", "ensemble.model")
+    for name in ("data/study.csv", "notes.html", "swept/sweep.csv", "swept/reproduction.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("image\ntrain_data/img_0000.png\n")
+    (tmp_path / "link.html").symlink_to("notes.html")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out, options in (
+        ("ensemble.model", []),
+        ("data/study.csv", ["--data", "data/study.csv"]),
+        ("data/train_data/img_0000.png", []),
+        ("data/train_labels.csv", []),
+        ("swept/sweep.csv", ["--sweep", "swept"]),
+        ("swept/reproduction.json", ["--reproduction", "swept"]),
+        ("notes.html", []),
+        ("link.html", []),
+    ):
+        result = featstore("report", work / "s.store", "--out", out, *options)
+        assert result.exit_code == 2, (out, result.output)
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "page.html").touch()
+    for _ in range(2):
+        assert featstore("report", work / "s.store", "--out", "page.html", "--errors", 0).exit_code == 0
+    assert b"<h1>" in (tmp_path / "page.html").read_bytes()
