@@ -144,6 +144,7 @@ def make_page(subject: Subject, callback: Callable[[str, int, int], object] = la
         "test": test_section(model, store, predictions, found),
         "places": places,
         "errors": errors,
+        "several_scales": found is not None and len(found.bags.scales) > 1,
         "neighbours": neighbours,
     }
     thumbnails = Thumbnails.make(
