@@ -135,7 +135,14 @@ def _with_findings(subject: Subject, evaluation: Path | None, sweep: Path | None
     """Read what other commands found."""
     from dataclasses import replace
 
-    from featstore.report import check_evaluation, read_evaluation, read_reproduction, read_sweep
+    from featstore.report import (
+        check_evaluation,
+        check_reproduction,
+        check_sweep,
+        read_evaluation,
+        read_reproduction,
+        read_sweep,
+    )
 
     found: dict[str, Any] = {}
     if evaluation is not None:
@@ -143,8 +150,10 @@ def _with_findings(subject: Subject, evaluation: Path | None, sweep: Path | None
         check_evaluation(found["evaluation"], subject.store, evaluation)
     if sweep is not None:
         found["sweep"] = read_sweep(sweep)
+        check_sweep(found["sweep"], subject.store, sweep)
     if reproduction is not None:
         found["reproduction"] = read_reproduction(reproduction)
+        check_reproduction(found["reproduction"], subject.store, reproduction)
     return replace(subject, **found)
 
 

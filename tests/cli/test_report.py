@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from featstore.store import open_store
+
 
 @pytest.fixture(scope="module")
 def made(work, small_data, featstore_json, tmp_path_factory) -> dict:
@@ -88,10 +90,31 @@ def test_an_estimate_is_taken_from_evaluate(work, featstore, featstore_json, tmp
     asked = ("report", work / "s.store", "--model", work / "m.model", "--evaluation", path, "--out", out)
     assert featstore(*asked).exit_code == 0
     assert f"Macro-F1 {estimate['macro_f1']['mean']:.3f}" in out.read_text("utf-8")
+    assert estimate["versions"] == [1]
+    assert (estimate["repeats"], estimate["labels"]) == (1, None)
+    assert "can't be checked" not in out.read_text("utf-8")
+    assert "It is of the preset m4 on all crops; the model on this page is the preset m5" in out.read_text("utf-8")
     path.write_text(json.dumps(estimate | {"fingerprint": "another"}))
     result = featstore(*asked)
     assert result.exit_code == 1
     assert "fingerprint another" in result.stderr
+
+
+def test_a_sweep_is_taken_as_long_as_it_is_of_these_labels(work, featstore, featstore_json, tmp_path) -> None:
+    store = tmp_path / "s.store"
+    shutil.copytree(work / "s.store", store)
+    quick = ("--presets", "m4", "--folds", 3, "--seeds", 1, "--repeats", 0, "--out", tmp_path / "swept")
+    (row,) = featstore_json("sweep", store, *quick)["rows"]
+    asked = ("report", store, "--sweep", tmp_path / "swept", "--out", tmp_path / "r.html")
+    assert featstore(*asked).exit_code == 0
+    assert f"{row['images']} images" in (tmp_path / "r.html").read_text("utf-8")
+    label = next(image.label for image in open_store(store).usable("train").values())
+    (tmp_path / "l.csv").write_text(f"sample_index,label\nimg_0003.png,{label}x\n")
+    assert featstore("store", "label", tmp_path / "l.csv", store).exit_code == 0
+    result = featstore(*asked)
+    assert result.exit_code == 1
+    assert "--store-version 1" in " ".join(result.stderr.split())
+    assert featstore(*asked, "--store-version", 1).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def _stored_blobs(member: Any, bag: Bag, label: str) -> tuple[list[BlobRow], lis
     position = [str(name) for name in member.classes_].index(label)
     blobs = np.unique(bag.parent)
     rows = zip(blobs, found.of(position), found.without[:, position], found.alone[:, position], strict=True)
-    return [(int(blob), _crops(bag, blob), *map(float, figures)) for blob, *figures in rows], []
+    return [(int(blob), _crops(bag, blob), float(c), float(w), float(a)) for blob, c, w, a in rows], []
 
 
 def _crops(bag: Bag, blob: int) -> str:

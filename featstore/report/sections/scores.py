@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError
 from featstore.evaluate import Scored
 from featstore.evaluate.metrics import ECE_BINS
 from featstore.report.charts import MOST_CELLS, confusion, reliability, swept
 from featstore.report.fitted import OutOfFold
-from featstore.store import Store
 
 __all__ = [
     "bins_of",
-    "check_evaluation",
     "confusion_matrix",
     "folds_section",
     "reproduction_section",
@@ -34,6 +31,8 @@ FIGURES = {
     "brier": "Brier score",
     "log_loss": "log-loss",
 }
+
+_SWEPT = {"store": "stores", "preset": "presets", "max_blobs": "blobs", "repeats": "repeats", "scales": "scales"}
 
 
 def folds_section(model: Any, found: OutOfFold) -> Values:
@@ -89,38 +88,22 @@ def selection_section(found: OutOfFold) -> Values:
 
 
 def sweep_section(rows: Sequence[Values]) -> Values:
-    """Tell the rows of a sweep, and which of their settings vary."""
-    varied = [name for name in ("store", "preset", "max_blobs", "repeats") if len({row[name] for row in rows}) > 1]
-    return {"rows": rows, "shown": varied or ["repeats"], "curve": swept(rows)}
+    """Tell the rows of a sweep, which of their settings vary, and of which stores and how many images they are."""
+    varied = [name for name in _SWEPT if len({row.get(name) for row in rows}) > 1]
+    return {
+        "rows": rows,
+        "shown": varied or ["repeats"],
+        "words": ", ".join(_SWEPT[name] for name in varied or ["repeats"]),
+        "curve": swept(rows),
+        "stores": ", ".join(dict.fromkeys(row["store"] for row in rows)),
+        "images": max(row["images"] for row in rows),
+    }
 
 
 def reproduction_section(content: Values) -> Values:
     """Tell the comparison of systems."""
-    known = ("images", "outer_folds", "seeds", "from_scratch")
+    known = ("store", "images", "outer_folds", "seeds", "from_scratch")
     return {"systems": content["systems"], "repeats": content["repeats"], **{name: content.get(name) for name in known}}
-
-
-def check_evaluation(content: Values, store: Store, path: object) -> None:
-    """Refuse the estimate of another store.
-
-    Raises
-    ------
-    DataError
-        If it names another fingerprint or none, or other classes than there are.
-    """
-    named = content.get("fingerprint")
-    if named != store.fingerprint:
-        raise DataError(
-            f"{path}: an estimate on embeddings of fingerprint {named or 'unknown'}",
-            expected=f"{store.fingerprint}, that of {store.path}",
-            remedy="Estimate anew: featstore evaluate STORE --json > evaluation.json.",
-        )
-    labels = {row.label for row in store.usable().values() if row.label}
-    if strange := sorted(set(content["per_class"]) - labels):
-        raise DataError(
-            f"{path}: an estimate with the class {strange[0]!r}, which no image of {store.path} has",
-            expected="an estimate on this store",
-        )
 
 
 def confusion_matrix(codes: NDArray[np.intp], predicted: NDArray[np.intp], count: int) -> NDArray[np.intp]:
