@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from featstore.report.curves import draw_rows
 from featstore.report.palette import BLUE, INK, ORANGE, SHAPES, VERMILION, Mark
 from featstore.report.svg import chart, inline_svg
-from featstore.report.words import shown
+from featstore.report.words import shortened, shown
 
 __all__ = ["class_bars", "confusion", "reliability", "scatter", "swept"]
 
 MOST_BARS, MOST_CELLS = 30, 20
-_LONGEST_NAME = 24
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -38,7 +37,7 @@ def class_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
                 left += values
         for place, value in zip(places, left, strict=True):
             axes.text(value, place, f" {value:.0f}", va="center", fontsize=9)
-        axes.set_yticks(places, [_short(name) for name in names])
+        axes.set_yticks(places, [shortened(name) for name in names])
         axes.set(xlabel="images with embeddings", xmargin=0.1)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
@@ -67,7 +66,7 @@ def confusion(matrix: NDArray[np.intp], classes: Sequence[str]) -> str:
             share, colour = shares[row, column], BLUE if row == column else VERMILION
             axes.add_patch(_cell(column, row, colour, 0.15 + 0.65 * share))
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=INK)
-        names = [_short(name) for name in classes]
+        names = [shortened(name) for name in classes]
         axes.set_xticks(range(count), names, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), names)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xlabel="predicted", ylabel="label", aspect="equal")
@@ -136,8 +135,3 @@ def _cell(column: int, row: int, colour: str, alpha: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=colour, alpha=alpha, linewidth=0)
-
-
-def _short(name: str) -> str:
-    text = shown(name)
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
