@@ -62,7 +62,7 @@ def selection_section(found: OutOfFold) -> Values:
     scored = found.scored()
     figures = scored.figures()
     matrix = confusion_matrix(found.codes, found.predicted, len(found.classes))
-    folded, names = _largest(matrix, found.classes.tolist())
+    classes = found.classes.tolist()
     curves = {"calibrated" if found.uncalibrated is not None else "as it is": bins_of(found.probabilities, found.codes)}
     before = None
     if found.uncalibrated is not None:
@@ -77,9 +77,9 @@ def selection_section(found: OutOfFold) -> Values:
         "figures": [(told, figures[name], None if before is None else before[name]) for name, told in FIGURES.items()],
         "per_class": scored.per_class(),
         "matrix": matrix.tolist(),
-        "classes": found.classes.tolist(),
-        "confusion": confusion(folded, names),
-        "folded": len(found.classes) - len(names) + 1 if len(names) < len(found.classes) else 0,
+        "classes": classes,
+        "confusion": confusion(matrix, classes),
+        "folded": len(classes) - MOST_CELLS + 1 if len(classes) > MOST_CELLS else 0,
         "reliability": reliability(curves),
         "curves": curves,
         "images": len(found.codes),
@@ -120,16 +120,3 @@ def bins_of(probabilities: NDArray[np.float64], codes: NDArray[np.intp]) -> list
     bins = np.clip(np.ceil(sure * ECE_BINS).astype(np.intp) - 1, 0, ECE_BINS - 1)
     inside = [bins == each for each in np.unique(bins)]
     return [(float(sure[each].mean()), float(right[each].mean()), int(each.sum())) for each in inside]
-
-
-def _largest(matrix: NDArray[np.intp], names: list[str]) -> tuple[NDArray[np.intp], list[str]]:
-    """Put the smallest of many classes together, so that the matrix can be drawn."""
-    if len(names) <= MOST_CELLS:
-        return matrix, names
-    order = np.argsort(-matrix.sum(axis=1), kind="stable")
-    kept, rest = np.sort(order[: MOST_CELLS - 1]), order[MOST_CELLS - 1 :]
-    place = np.full(len(names), len(kept))
-    place[kept] = np.arange(len(kept))
-    folded = np.zeros((MOST_CELLS, MOST_CELLS), dtype=np.intp)
-    np.add.at(folded, (place[:, None], place[None]), matrix)
-    return folded, [*(names[each] for each in kept), f"{len(rest)} others"]
