@@ -117,6 +117,8 @@ def evaluate(
     comparison = without_nan(compare(found, compared[0])) if compared else None
     content = {"store": store, "preset": preset.value, "scales": scales, "inner_folds": inner_folds, **found.to_dict()}
     content |= {"fingerprint": "+".join(each.fingerprint for each in opened)}
+    content |= {"versions": [each.version for each in opened], "repeats": max(aligned[0].repeats)}
+    content |= {"labels": None if labels is None else str(labels), "group": group}
     content |= {"seconds": round(time.perf_counter() - started, 3)}
     try:
         if out is not None:

@@ -21,6 +21,7 @@ __all__ = [
     "VersionOption",
     "check_folder",
     "check_outputs",
+    "check_page",
     "check_pictures",
     "given_stores",
     "nothing_changed",
@@ -135,6 +136,21 @@ def check_pictures(
             raise typer.BadParameter(
                 f"{path} is there, and no picture of featstore's: name another folder", param_hint=option
             )
+
+
+def check_page(option: str, path: Path, inputs: Iterable[Path | None], *, as_json: bool = False) -> None:
+    """Refuse, before any work, a page that can't be written, or would take the place of another file.
+
+    Raises
+    ------
+    StoreWriteError, typer.BadParameter
+        As `check_outputs` does; and if a file is in the way that is neither empty nor a page of featstore's.
+    """
+    from featstore.drawn import is_page
+
+    check_outputs({option: path}, inputs, as_json=as_json)
+    if path.is_file() and path.stat().st_size and not is_page(path):
+        raise typer.BadParameter(f"{path} is there, and no page of featstore's: name another file", param_hint=option)
 
 
 def check_folder(option: str, folder: Path, names: Iterable[str], inputs: Iterable[Path | None]) -> None:

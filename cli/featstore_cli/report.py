@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featstore_cli.options import StorePath, VersionOption, check_outputs
+from featstore_cli.options import StorePath, VersionOption, check_page
 from featstore_cli.output import JsonFlag, counted, plain_errors, print_json, print_lines, sized, warn
 from featstore_cli.predict import refuse_networks
 from featstore_cli.progress import progress_bar
@@ -70,8 +70,7 @@ def report(
     from featstore.store.disk.files import write_atomically
 
     started = time.perf_counter()
-    given = [evaluation, sweep, reproduction, weights, model]
-    check_outputs({"--out": out}, [store, *(path for path in given if path and not path.is_dir())], as_json=as_json)
+    check_page("--out", out, _inputs(store, model, data, evaluation, sweep, reproduction, weights), as_json=as_json)
     for package in ("matplotlib", "bokeh", "jinja2", "cv2"):
         require_extra(package, "report", "the page needs")
     if model is not None:
@@ -88,6 +87,15 @@ def report(
         print_json(content)
     else:
         print_lines(_lines(content))
+
+
+def _inputs(store: Path, model: Path | None, *given: Path | None) -> list[Path]:
+    """List the store, and the files that are read: those that are named, or lie in folders that are, or by default."""
+    from featstore.report import DEFAULT_MODEL, REPRODUCED, SWEPT
+
+    named = [path for path in given if path is not None]
+    inside = [path / name for path in named if path.is_dir() for name in (SWEPT, REPRODUCED)]
+    return [store, model or DEFAULT_MODEL, *(path for path in named if not path.is_dir()), *inside]
 
 
 def _subject(
@@ -127,7 +135,14 @@ def _with_findings(subject: Subject, evaluation: Path | None, sweep: Path | None
     """Read what other commands found."""
     from dataclasses import replace
 
-    from featstore.report import check_evaluation, read_evaluation, read_reproduction, read_sweep
+    from featstore.report import (
+        check_evaluation,
+        check_reproduction,
+        check_sweep,
+        read_evaluation,
+        read_reproduction,
+        read_sweep,
+    )
 
     found: dict[str, Any] = {}
     if evaluation is not None:
@@ -135,8 +150,10 @@ def _with_findings(subject: Subject, evaluation: Path | None, sweep: Path | None
         check_evaluation(found["evaluation"], subject.store, evaluation)
     if sweep is not None:
         found["sweep"] = read_sweep(sweep)
+        check_sweep(found["sweep"], subject.store, sweep)
     if reproduction is not None:
         found["reproduction"] = read_reproduction(reproduction)
+        check_reproduction(found["reproduction"], subject.store, reproduction)
     return replace(subject, **found)
 
 

@@ -125,6 +125,10 @@ def reproduce(
         systems, repeats = comparison.rows(lambda name, number, of: move(number, of, name))
     content = {
         "data": str(data),
+        "store": str(opened.path),
+        "fingerprint": opened.fingerprint,
+        "version": opened.version,
+        "data_digest": comparison.data_digest,
         "quick": quick,
         "encoder": opened.recipe.get("encoder", {}),
         "from_scratch": quick or from_scratch,

@@ -101,7 +101,8 @@ def sweep(
         for most, number in product(blobs, _stored(store.repeats) if asked is None else asked):
             bags = training_bags([store], number, labels, group, max_blobs=most)
             check_scales(bags, settings_of.values())
-            settings.append(({"store": str(path), "max_blobs": most, "repeats": number}, bags))
+            origin = {"store": str(path), "fingerprint": store.fingerprint, "version": store.version}
+            settings.append(({**origin, "max_blobs": most, "repeats": number}, bags))
     aligned = aligned_bags([bags for _, bags in settings], opened)
     warn_of_few_groups(aligned[0])
     candidates = [

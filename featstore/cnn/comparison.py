@@ -25,7 +25,7 @@ from featstore.cnn.published import SYSTEMS, Row
 from featstore.dataset import file_digest, join_spellings
 from featstore.dataset.records import ImageRecord
 from featstore.errors import DataError
-from featstore.evaluate import Candidate, cross_validate_nested
+from featstore.evaluate import Candidate, cross_validate_nested, data_digest
 from featstore.evaluate.estimate import without_nan
 from featstore.recipe import canonical_json
 from featstore.store import Bags, Store
@@ -75,6 +75,7 @@ class Reproduction:
         self.weights, self.test_labels = dict(weights), dict(test_labels)
         by_name = {record.image: record for record in records}
         bags = store.bags("train", repeats=max(protocol.repeats))
+        self.data_digest = data_digest(bags.images, bags.labels, bags.groups)
         names = [name for name in sorted(bags.images.tolist()) if name not in self.unusable]
         if lacking := [name for name in names if name not in by_name]:
             raise DataError(

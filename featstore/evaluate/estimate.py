@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import DataError
 from featstore.evaluate.bootstrap import RESAMPLES, interval, resampled_weights, widened
+from featstore.evaluate.judged import data_digest
 from featstore.evaluate.metrics import METRICS, Scored
 from featstore.store.disk.files import write_atomically
 from featstore.toolkit.threads import one_core
@@ -63,6 +64,11 @@ class Evaluation:
         """True class of each image, of shape (n_images,)."""
         labels: NDArray[Any] = self.classes[self.codes]
         return labels
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of the images, their labels and their groups."""
+        return data_digest(self.images, self.labels, self.groups)
 
     @cached_property
     def per_seed(self) -> list[Figure]:
@@ -119,6 +125,7 @@ class Evaluation:
             "selection_macro_f1": float(selection.mean()),
             "images": len(self.codes),
             "groups": len(np.unique(self.groups)),
+            "data_digest": self.data_digest,
             "classes": [str(name) for name in self.classes],
             "folds": selection.shape[1],
             "seeds": selection.shape[0],

@@ -42,7 +42,7 @@ def sweep(
         A row a candidate: the setting; for ``macro_f1``, ``accuracy`` and ``log_loss`` ``_mean``, ``_std`` over seeds
         (None for one), ``_ci_low`` and ``_ci_high`` over images; ``difference`` of the macro-F1 to the first row's,
         paired, with its
-        ``difference_ci_low`` and ``difference_ci_high``; ``images``; and ``macro_f1_by_seed``.
+        ``difference_ci_low`` and ``difference_ci_high``; ``images`` and `data_digest`; and ``macro_f1_by_seed``.
     """
     evaluations = cross_validate_nested(
         [candidate for _, candidate in candidates],
@@ -75,6 +75,6 @@ def _figures(evaluation: Evaluation, first: Evaluation) -> Row:
     paired = compare(evaluation, first)["macro_f1"]
     row |= {"difference": paired["difference"]}
     row |= {f"difference_{part}": paired[part] for part in ("ci_low", "ci_high")}
-    row |= {"images": len(evaluation.images)}
+    row |= {"images": len(evaluation.images), "data_digest": evaluation.data_digest}
     finite: Row = without_nan(row | {"macro_f1_by_seed": [figures["macro_f1"] for figures in evaluation.per_seed]})
     return finite

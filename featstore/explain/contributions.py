@@ -56,7 +56,14 @@ def log_odds(probabilities: Probabilities, position: int) -> Probabilities:
     return odds
 
 
-def blob_contributions(model: Any, embeddings: NDArray[np.float32], fingerprint: str = "") -> Contributions:
+def blob_contributions(
+    model: Any,
+    embeddings: NDArray[np.float32],
+    fingerprint: str = "",
+    *,
+    scale: NDArray[np.int32] | None = None,
+    parent: NDArray[np.int32] | None = None,
+) -> Contributions:
     """Ask a model about an image with all its blobs, without each and with each alone, in one go.
 
     That needs no more than ``predict_proba``: any head will do. The probabilities are those of the ensemble, the mean
@@ -65,13 +72,18 @@ def blob_contributions(model: Any, embeddings: NDArray[np.float32], fingerprint:
     Parameters
     ----------
     model : FoldEnsemble
-    embeddings : ndarray of shape (n_blobs, dim), float32
-        Clean ones of one image.
+    embeddings : ndarray of shape (n_crops, dim), float32
+        Clean ones of one image; a crop a blob, unless told otherwise.
     fingerprint : str
         Of the recipe that they were made by; the model refuses another than its own.
+    scale, parent : ndarray of shape (n_crops,), int32, optional
+        At which scale each crop is, and of which blob. A blob goes with all its crops, those of other scales and tiles;
+        blobs are in the order of their numbers.
 
     Raises
     ------
+    DataError, SettingError
+        If the model can't do without some of the scales.
     ModelError
         If the model has no class prior, which is what is left of an image without its only blob.
     FingerprintMismatchError
@@ -81,12 +93,13 @@ def blob_contributions(model: Any, embeddings: NDArray[np.float32], fingerprint:
             f"a {type(model).__name__} has no class prior to compare an image's only blob with",
             expected="a FoldEnsemble, such as featstore fit writes",
         )
-    count = len(embeddings)
-    rests = [np.delete(embeddings, blob, axis=0) for blob in range(count)] if count > 1 else []
-    asked = [embeddings, *(embeddings[blob : blob + 1] for blob in range(count)), *rests]
-    said = np.asarray(model.predict_proba(bags_of(asked, fingerprint)), dtype=np.float64)
-    without = said[1 + count :] if rests else np.asarray(model.class_prior_, dtype=np.float64)[None]
-    return Contributions(said[0], without, said[1 : 1 + count])
+    of_blob = np.arange(len(embeddings)) if parent is None else parent
+    blobs = np.unique(of_blob)
+    rests = [np.flatnonzero(of_blob != blob) for blob in blobs] if len(blobs) > 1 else []
+    asked = [np.arange(len(of_blob)), *(np.flatnonzero(of_blob == blob) for blob in blobs), *rests]
+    said = np.asarray(model.predict_proba(_parts(embeddings, asked, fingerprint, scale, parent)), dtype=np.float64)
+    without = said[1 + len(blobs) :] if rests else np.asarray(model.class_prior_, dtype=np.float64)[None]
+    return Contributions(said[0], without, said[1 : 1 + len(blobs)])
 
 
 def bags_of(images: Sequence[NDArray[np.float32]], fingerprint: str = "") -> Bags:
@@ -97,10 +110,30 @@ def bags_of(images: Sequence[NDArray[np.float32]], fingerprint: str = "") -> Bag
     DataError
         If an image has no blob.
     """
-    counts = [len(embeddings) for embeddings in images]
-    if not all(counts):
+    ends = np.cumsum([len(embeddings) for embeddings in images])
+    parts = [np.arange(end - len(embeddings), end) for end, embeddings in zip(ends, images, strict=True)]
+    return _parts(np.concatenate(images), parts, fingerprint)
+
+
+def _parts(
+    embeddings: NDArray[np.float32],
+    parts: Sequence[NDArray[np.intp]],
+    fingerprint: str,
+    scale: NDArray[np.int32] | None = None,
+    parent: NDArray[np.int32] | None = None,
+) -> Bags:
+    """Return bags of images, each of some of the rows."""
+    if not all(map(len, parts)):
         raise DataError("an image without a blob", expected="one embedding or more")
-    names = np.repeat([f"{number:08d}" for number in range(len(counts))], counts)
-    blobs = np.concatenate([np.arange(count) for count in counts])
-    provenance = {"fingerprint": fingerprint} if fingerprint else None
-    return Bags.from_rows(np.concatenate(images), names, blobs, np.zeros_like(blobs), provenance=provenance)
+    rows = np.concatenate(parts)
+    counts = np.array([len(part) for part in parts])
+    return Bags.from_sorted(
+        embeddings[rows],
+        np.concatenate([np.arange(count) for count in counts]).astype(np.int32),
+        np.zeros(len(rows), dtype=np.int32),
+        [f"{number:08d}" for number in range(len(parts))],
+        np.cumsum(counts) - counts,
+        provenance={"fingerprint": fingerprint} if fingerprint else None,
+        scale=None if scale is None else scale[rows],
+        parent=None if parent is None else parent[rows],
+    )

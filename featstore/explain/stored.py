@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featstore.crops import find_blobs
 from featstore.errors import DataError
 from featstore.explain.contributions import blob_contributions
@@ -19,7 +22,7 @@ __all__ = ["explain_stored"]
 def explain_stored(
     model: Any, store: Store, image: str, picture: Picture, label: str | None = None, name: str = "model"
 ) -> Explanation:
-    """Explain an image of a store by its stored embeddings.
+    """Explain an image of a store by its stored embeddings; a blob goes with its crops of all scales.
 
     Parameters
     ----------
@@ -45,14 +48,17 @@ def explain_stored(
         If the recipe is not that of an extraction, or the model does not know the class.
     """
     require_same_recipe(model, store)
-    blobs = find_blobs(picture.pixels, picture.mask, Recipe.from_dict(store.recipe).crops)
+    crops = Recipe.from_dict(store.recipe).crops
+    blobs = find_blobs(picture.pixels, picture.mask, crops)
     embeddings = store.embeddings(repeats=[0], images=[image])
-    if not len(embeddings) == len(blobs.blobs) > 0:
+    scale, parent = (None, None) if crops.of_one_scale else _scales_of(store, image)
+    stored = len(embeddings) if parent is None else len(np.unique(parent))
+    if not stored == len(blobs.blobs) > 0:
         raise DataError(
-            f"{image}: {len(blobs.blobs)} blobs in the picture, {len(embeddings)} in {store.path}",
+            f"{image}: {len(blobs.blobs)} blobs in the picture, {stored} in {store.path}",
             expected="the image and the mask that the store was extracted from",
         )
-    found = blob_contributions(model, embeddings, store.fingerprint)
+    found = blob_contributions(model, embeddings, store.fingerprint, scale=scale, parent=parent)
     classes = [str(each) for each in model.classes_]
     position = int(found.probabilities.argmax()) if label is None else position_of(label, classes, name)
     return Explanation(
@@ -62,3 +68,10 @@ def explain_stored(
         probabilities=dict(zip(classes, found.probabilities.tolist(), strict=True)),
         blobs=shares_of(blobs, found, position),
     )
+
+
+def _scales_of(store: Store, image: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Tell the scale and the blob of each of an image's crops."""
+    table = store.blobs
+    rows = table[table["image"] == image]
+    return rows["scale"].astype(np.int32), rows["parent"].astype(np.int32)

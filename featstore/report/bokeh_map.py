@@ -7,9 +7,12 @@ import re
 from typing import Any
 
 from featstore.extras import require_extra
+from featstore.report.palette import Mark
 from featstore.report.sections.places import PlacesSection
+from featstore.report.thumbnails import Thumbnails
+from featstore.report.words import shown
 
-__all__ = ["TARGET", "bokeh_script", "plot_item"]
+__all__ = ["TARGET", "bokeh_script", "map_data", "plot_item"]
 
 TARGET = "map-plot"
 """The id of the element that the plot goes into."""
@@ -27,6 +30,18 @@ def bokeh_script() -> str:
 
     (script,) = Resources(mode="inline", components=["bokeh"]).js_raw[:1]
     return str(script)
+
+
+def map_data(places: PlacesSection, thumbnails: Thumbnails) -> dict[str, Any]:
+    """Collect what the page's script needs: the plot, how images look in each colouring, and what to tell of them."""
+    known: dict[Mark, int] = {}
+    looks = {how: [known.setdefault(mark, len(known)) for mark in look] for how, look in places.looks.items()}
+    told = [
+        {"image": shown(image), "thumb": thumbnails.number(image), "words": shown(_words(said))}
+        for image, said in zip(places.images, places.told, strict=True)
+    ]
+    marks = [[mark.colour, mark.shape, mark.size] for mark in known]
+    return {"item": plot_item(places), "looks": looks, "marks": marks, "told": told}
 
 
 def plot_item(section: PlacesSection) -> dict[str, Any]:
@@ -100,3 +115,11 @@ def _is_id(name: str, value: Any) -> bool:
 
 def _number(name: str, known: dict[str, str]) -> str:
     return known.setdefault(name, f"p{1001 + len(known)}")
+
+
+def _words(said: dict[str, Any]) -> str:
+    parts = [f"{said['split']}, label {said['label'] or 'unknown'}"]
+    if said["predicted"]:
+        how = "by the ensemble" if said["fold"] is None else f"out of fold {said['fold']}"
+        parts.append(f"predicted {said['predicted']} with confidence {said['confidence']:.2f} {how}")
+    return "; ".join(parts)

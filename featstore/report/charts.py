@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.report.curves import draw_rows
-from featstore.report.palette import BLUE, INK, ORANGE, SHAPES, VERMILION, Mark
+from featstore.report.palette import BLUE, GREY, INK, ORANGE, SHAPES, VERMILION, Mark
 from featstore.report.svg import chart, inline_svg
-from featstore.report.words import shown
+from featstore.report.words import shortened, shown
 
 __all__ = ["class_bars", "confusion", "reliability", "scatter", "swept"]
 
 MOST_BARS, MOST_CELLS = 30, 20
-_LONGEST_NAME = 24
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -38,7 +37,7 @@ def class_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
                 left += values
         for place, value in zip(places, left, strict=True):
             axes.text(value, place, f" {value:.0f}", va="center", fontsize=9)
-        axes.set_yticks(places, [_short(name) for name in names])
+        axes.set_yticks(places, [shortened(name) for name in names])
         axes.set(xlabel="images with embeddings", xmargin=0.1)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
@@ -48,7 +47,7 @@ def class_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def confusion(matrix: NDArray[np.intp], classes: Sequence[str]) -> str:
-    """Draw a confusion matrix: counts, shaded by their share of the true class.
+    """Draw a confusion matrix: counts, shaded by their share of the true class; the smallest of many classes as one.
 
     Parameters
     ----------
@@ -56,7 +55,10 @@ def confusion(matrix: NDArray[np.intp], classes: Sequence[str]) -> str:
         Rows are true classes.
     classes : sequence of str
     """
+    right, whole = int(np.trace(matrix)), len(classes)
+    matrix, classes = _largest(matrix, classes)
     count = len(classes)
+    others = whole - count + 1 if count < whole else 0
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = max(3.2, 1.6 + 0.5 * count)
     with chart(side + 1.2, side) as figure:
@@ -65,18 +67,20 @@ def confusion(matrix: NDArray[np.intp], classes: Sequence[str]) -> str:
             if not matrix[row, column]:
                 continue
             share, colour = shares[row, column], BLUE if row == column else VERMILION
+            if others and row == column == count - 1:  # one of them may well be taken for another
+                colour = GREY
             axes.add_patch(_cell(column, row, colour, 0.15 + 0.65 * share))
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=INK)
-        names = [_short(name) for name in classes]
+        names = [shortened(name) for name in classes]
         axes.set_xticks(range(count), names, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), names)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xlabel="predicted", ylabel="label", aspect="equal")
         axes.tick_params(length=0)
-        right = int(np.trace(matrix))
-        return inline_svg(
-            figure,
-            f"Confusion matrix: {right} of {int(matrix.sum())} images on the diagonal; the table has all counts.",
+        told = (
+            f"Confusion matrix: {right} of {int(matrix.sum())} images are predicted rightly; the table has all counts."
         )
+        grey = f" The grey cell has images of the {others} others that are predicted as one of these, rightly or not."
+        return inline_svg(figure, told + grey * bool(others))
 
 
 def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> str:
@@ -132,12 +136,20 @@ def swept(rows: Sequence[Mapping[str, Any]]) -> str:
         return inline_svg(figure, "Curve: macro-F1 over what was varied; the table has the numbers.")
 
 
+def _largest(matrix: NDArray[np.intp], names: Sequence[str]) -> tuple[NDArray[np.intp], list[str]]:
+    """Put the smallest of many classes together, so that the matrix can be drawn."""
+    if len(names) <= MOST_CELLS:
+        return matrix, list(names)
+    order = np.argsort(-matrix.sum(axis=1), kind="stable")
+    kept, rest = np.sort(order[: MOST_CELLS - 1]), order[MOST_CELLS - 1 :]
+    place = np.full(len(names), len(kept))
+    place[kept] = np.arange(len(kept))
+    folded = np.zeros((MOST_CELLS, MOST_CELLS), dtype=np.intp)
+    np.add.at(folded, (place[:, None], place[None]), matrix)
+    return folded, [*(names[each] for each in kept), f"{len(rest)} others"]
+
+
 def _cell(column: int, row: int, colour: str, alpha: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=colour, alpha=alpha, linewidth=0)
-
-
-def _short(name: str) -> str:
-    text = shown(name)
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from featstore.errors import DataError
 from featstore.extras import require_extra
-from featstore.report.words import shown
+from featstore.report.words import shortened
 from featstore.store.disk.files import write_atomically
 
-__all__ = ["draw_rows", "draw_sweep", "require_matplotlib"]
+__all__ = ["draw_rows", "draw_sweep", "quiet", "require_matplotlib"]
 
 _AXES = {
     "repeats": "augmented repeats of a training crop",
@@ -33,6 +35,14 @@ def require_matplotlib() -> Any:
         If it is not installed.
     """
     return require_extra("matplotlib", "report", "pictures need")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to itself what matplotlib warns of while it draws: a letter that no font has, a layout that is too tight."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -59,7 +69,7 @@ def draw_sweep(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     picture = io.BytesIO()
-    with rc_context({"text.parse_math": False}):  # a store's name with $ is no formula
+    with quiet(), rc_context({"text.parse_math": False}):  # a store's name with $ is no formula
         figure = Figure(figsize=(7, 4.5), layout="constrained")
         draw_rows(figure.add_subplot(), rows)
         FigureCanvasAgg(figure).print_figure(picture, format="png", dpi=150, metadata={"Software": None})
@@ -78,14 +88,17 @@ def draw_rows(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         raise DataError("a sweep without rows", expected="one or more")
     axis = next((name for name in _AXES if _varied(rows, name)), "repeats")
     names = [name for name in _LINES if name != axis and _varied(rows, name)]
-    lines: dict[str, list[Mapping[str, Any]]] = {}
+    lines: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        lines.setdefault(", ".join(_told(name, row[name]) for name in names), []).append(row)
-    places = list(dict.fromkeys(row[axis] for row in rows))
+        lines.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    places = list(dict.fromkeys(row.get(axis) for row in rows))
     if axis != "scales":
         places.sort(key=_first_numbers)
-    for number, (label, of_line) in enumerate(lines.items()):
-        _draw_line(axes, of_line, [places.index(row[axis]) for row in of_line], label, _COLOURS[number % len(_COLOURS)])
+    for number, (values, of_line) in enumerate(lines.items()):
+        label = ", ".join(map(_told, names, values))
+        _draw_line(
+            axes, of_line, [places.index(row.get(axis)) for row in of_line], label, _COLOURS[number % len(_COLOURS)]
+        )
     seeds = len(rows[0].get("macro_f1_by_seed", ()))
     several = rows[0]["macro_f1_std"] is not None
     counted = f"{seeds} seeds" if seeds else "all seeds"
@@ -121,11 +134,11 @@ def _first_numbers(place: int | None) -> float:
 
 def _told(name: str, value: Any) -> str:
     if name in ("store", "preset"):
-        return shown(value)
+        return shortened(value, end=True)
     if name == "scales":
         return f"scales {_shown(value)}"
     return f"{_shown(value)} {'blobs' if name == 'max_blobs' else 'repeats'}"
 
 
 def _shown(value: Any) -> str:
-    return "all" if value is None else str(value)
+    return "all" if value is None else shortened(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featstore.errors import FeatstoreError, FingerprintMismatchError, ModelError
 from featstore.evaluate import Evaluation
-from featstore.store import Bags, Store, open_store
+from featstore.store import Bags, ImageRow, Store, open_store
 from featstore.toolkit.ensemble import scores_of
 from featstore.toolkit.logits import logits_of, softmax
 from featstore.toolkit.temperature import TemperatureScaling
@@ -43,6 +43,8 @@ class OutOfFold:
     classes : ndarray of shape (n_classes,), str
     version : int
         Of the store, as the model was fitted on it.
+    rows : mapping from key to ImageRow
+        All images of that version.
     """
 
     bags: Bags
@@ -52,6 +54,7 @@ class OutOfFold:
     uncalibrated: Probabilities | None
     classes: NDArray[np.str_]
     version: int
+    rows: Mapping[str, ImageRow]
 
     @property
     def images(self) -> NDArray[np.str_]:
@@ -121,8 +124,8 @@ def out_of_fold(model: Any, store: Store) -> OutOfFold:
     ModelError
         If these are not the images and labels that the model was fitted on.
     """
-    for version, bags in _candidates(model, store):
-        if _is_alike(model, bags) and (found := _tied(model, bags, version)) is not None:
+    for fitted, bags in _candidates(model, store):
+        if _is_alike(model, bags) and (found := _tied(model, bags, fitted)) is not None:
             return found
     raise ModelError(
         f"{store.path} has not the training images and labels that the model was fitted on",
@@ -138,13 +141,14 @@ def member_of(model: Any, fold: int) -> Any:
     return alone
 
 
-def _candidates(model: Any, store: Store) -> Iterator[tuple[int, Bags]]:
+def _candidates(model: Any, store: Store) -> Iterator[tuple[Store, Bags]]:
     """Collect training images of the version that the model names, then of the one that is open."""
     named = model.provenance_.get("version")
     if isinstance(named, int) and named != store.version:
         with suppress(FeatstoreError):  # vacuumed away, or packed: the open one may have the same images
-            yield named, open_store(store.path, version=named).bags("train", repeats=0)
-    yield store.version, store.bags("train", repeats=0)
+            fitted = open_store(store.path, version=named)
+            yield fitted, fitted.bags("train", repeats=0)
+    yield store, store.bags("train", repeats=0)
 
 
 def _is_alike(model: Any, bags: Bags) -> bool:
@@ -155,7 +159,7 @@ def _is_alike(model: Any, bags: Bags) -> bool:
     return np.allclose(scores_of(bags.labels, predicted), (model.oof_macro_f1_, model.oof_accuracy_), atol=1e-9)
 
 
-def _tied(model: Any, bags: Bags, version: int) -> OutOfFold | None:
+def _tied(model: Any, bags: Bags, store: Store) -> OutOfFold | None:
     plain = np.zeros_like(model.oof_probabilities_)
     for fold, member in enumerate(model.estimators_):
         left_out = np.flatnonzero(model.folds_ == fold)
@@ -169,7 +173,9 @@ def _tied(model: Any, bags: Bags, version: int) -> OutOfFold | None:
     codes = np.searchsorted(classes, bags.labels)
     calibrated = any(score.get("temperatures") for score in model.fold_scores_)
     oof = np.asarray(model.oof_probabilities_, dtype=np.float64)
-    return OutOfFold(bags, codes, model.folds_, oof, plain if calibrated else None, classes, version)
+    return OutOfFold(
+        bags, codes, model.folds_, oof, plain if calibrated else None, classes, store.version, store.images
+    )
 
 
 def _without_temperatures(estimator: Any) -> Any:

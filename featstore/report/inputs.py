@@ -109,9 +109,12 @@ def find_encoder(store: Store, weights: Path | None, device: str) -> tuple[Encod
     from featstore.explain import encoder_of
 
     try:
-        wanted = Recipe.from_dict(store.recipe).encoder
+        recipe = Recipe.from_dict(store.recipe)
     except SettingError as error:
         return None, f"Without heatmaps: the store's crops can't be made again ({error})."
+    wanted = recipe.encoder
+    if not recipe.crops.of_one_scale:
+        return None, "Without heatmaps: crops of several scales show the same tissue several times."
     if wanted.pooling == "descriptors":
         return None, f"Without heatmaps within blobs: {wanted.name} describes a crop as a whole."
     if wanted.name.startswith("timm:"):

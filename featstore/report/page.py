@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from featstore import __version__
 from featstore.errors import ModelError
-from featstore.report.bokeh_map import plot_item
+from featstore.report.bokeh_map import map_data
+from featstore.report.checked import doubts_of
 from featstore.report.fitted import OutOfFold, out_of_fold
-from featstore.report.palette import Mark
 from featstore.report.rendering import rendered
 from featstore.report.sections.data import data_section, left_out
 from featstore.report.sections.errors import ConfidentError, confident_errors
@@ -22,10 +22,10 @@ from featstore.report.sections.scores import (
     reproduction_section,
     selection_section,
     sweep_section,
-    test_section,
 )
+from featstore.report.sections.unseen import test_section
 from featstore.report.thumbnails import Originals, Thumbnails
-from featstore.report.words import plural, shown
+from featstore.report.words import plural
 from featstore.store import Store
 from featstore.toolkit.predictions import Prediction, predict_images
 
@@ -141,9 +141,10 @@ def make_page(subject: Subject, callback: Callable[[str, int, int], object] = la
         "folds": None if found is None else folds_section(model, found),
         "selection": None if found is None else selection_section(found),
         "why_no_selection": why_not,
-        "test": test_section(model, predictions) if model is not None else None,
+        "test": test_section(model, store, predictions, found),
         "places": places,
         "errors": errors,
+        "several_scales": found is not None and len(found.bags.scales) > 1,
         "neighbours": neighbours,
     }
     thumbnails = Thumbnails.make(
@@ -175,10 +176,10 @@ def _written(
         "why_no_heatmaps": subject.why_no_heatmaps,
         "figure_names": FIGURES,
         "evaluation": subject.evaluation,
-        "evaluation_note": _evaluation_note(subject),
         "sweep": None if subject.sweep is None else sweep_section(subject.sweep),
         "reproduction": None if subject.reproduction is None else reproduction_section(subject.reproduction),
-        "item": None if places is None else _map_data(places, thumbnails),
+        "doubts": _doubts(subject),
+        "item": None if places is None else map_data(places, thumbnails),
     }
     html = rendered(values).encode()
     return Page(html, [name for name, _ in sections], values["data"]["info"]["images"], len(thumbnails.files), notes)
@@ -226,32 +227,12 @@ def _notes(thumbnails: Thumbnails, found: OutOfFold | None, subject: Subject) ->
     return notes
 
 
-def _evaluation_note(subject: Subject) -> str:
-    """Tell where an estimate is of other images than those that this store trains on."""
-    if subject.evaluation is None:
-        return ""
-    here = sum(bool(row.label) for row in subject.store.usable("train").values())
-    there = subject.evaluation["images"]
-    if here == there:
-        return ""
-    return f"The estimate is of {plural(there, 'image')}; this store has {plural(here, 'labelled training image')}."
-
-
-def _map_data(places: PlacesSection, thumbnails: Thumbnails) -> Values:
-    """Collect what the page's script needs: the plot, how images look in each colouring, and what to tell of them."""
-    known: dict[Mark, int] = {}
-    looks = {how: [known.setdefault(mark, len(known)) for mark in look] for how, look in places.looks.items()}
-    told = [
-        {"image": shown(image), "thumb": thumbnails.number(image), "words": shown(_words(said))}
-        for image, said in zip(places.images, places.told, strict=True)
-    ]
-    marks = [[mark.colour, mark.shape, mark.size] for mark in known]
-    return {"item": plot_item(places), "looks": looks, "marks": marks, "told": told}
-
-
-def _words(said: Values) -> str:
-    parts = [f"{said['split']}, label {said['label'] or 'unknown'}"]
-    if said["predicted"]:
-        how = "by the ensemble" if said["fold"] is None else f"out of fold {said['fold']}"
-        parts.append(f"predicted {said['predicted']} with confidence {said['confidence']:.2f} {how}")
-    return "; ".join(parts)
+def _doubts(subject: Subject) -> dict[str, list[str]]:
+    """Tell what is doubtful about each of what other commands found."""
+    of_sweep = {"data_digest": all(row.get("data_digest") for row in subject.sweep or ())}
+    found = {"evaluation": subject.evaluation, "reproduction": subject.reproduction}
+    found["sweep"] = of_sweep if subject.sweep is not None else None
+    model = subject.model
+    return {
+        name: [] if content is None else doubts_of(content, subject.store, model) for name, content in found.items()
+    }

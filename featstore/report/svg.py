@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 import io
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from featstore.report.curves import require_matplotlib
+from featstore.report.curves import quiet, require_matplotlib
 from featstore.report.palette import INK
 
 __all__ = ["chart", "inline_svg"]
@@ -43,8 +42,7 @@ def chart(width_in: float, height_in: float) -> Iterator[Any]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+    with quiet(), rc_context(_SETTINGS):
         yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 

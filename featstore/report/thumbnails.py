@@ -56,9 +56,9 @@ class Originals:
         return self.records.get(image)
 
     def read(self, image: str) -> Pixels | None:
-        """Read an image; None where there is no file, or one that is not what was extracted, or can't be read."""
-        record, row = self.record(image), self.rows[image]
-        if record is None:
+        """Read an image; None where this version lacks it, or there is no file, or not what was extracted."""
+        record, row = self.record(image), self.rows.get(image)
+        if record is None or row is None:
             return None
         try:
             data = read_bytes(record.path)
@@ -70,8 +70,8 @@ class Originals:
 
     def same(self, image: str) -> bool:
         """Tell whether the image and its mask are the files that were extracted."""
-        record, row = self.record(image), self.rows[image]
-        if record is None:
+        record, row = self.record(image), self.rows.get(image)
+        if record is None or row is None:
             return False
         try:
             mask = bytes_digest(read_bytes(record.mask_path)) if record.mask_path else ""

@@ -7,7 +7,10 @@ from typing import Any
 
 from featstore.dataset.records import plural
 
-__all__ = ["number", "percent", "plural", "shown", "span"]
+__all__ = ["number", "percent", "plural", "shortened", "shown", "span"]
+
+LONGEST_NAME = 24
+"""On a chart; tables have all of it."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -23,6 +26,14 @@ def span(low: float | None, high: float | None) -> str:
 def percent(share: float) -> str:
     """Write a share in percent."""
     return f"{100 * share:.1f}%"
+
+
+def shortened(value: Any, *, end: bool = False) -> str:
+    """Write a name as it fits beside a chart: its beginning, or its ``end``, which tells paths apart."""
+    text = shown(value)
+    if len(text) <= LONGEST_NAME:
+        return text
+    return f"…{text[1 - LONGEST_NAME :]}" if end else f"{text[: LONGEST_NAME - 1]}…"
 
 
 def shown(value: Any) -> str:

@@ -302,10 +302,11 @@ class Bags:
         return Instances(means, image[first], np.full(len(first), -1, dtype=np.int32), repeat[first])
 
     def _bag(self, index: int) -> Bag:
+        rows, at = self._rows, np.arange(self._start[index], self._stop[index])
         span = slice(self._start[index], self._stop[index])
-        rows = self._rows
         embeddings = rows.embeddings[span].astype(np.float32, copy=False)
-        return Bag(str(self.images[index]), str(self.labels[index]), embeddings, rows.blob[span], rows.repeat[span])
+        columns = (rows.blob[span], rows.repeat[span], rows.scale_at(at), rows.parent_at(at))
+        return Bag(str(self.images[index]), str(self.labels[index]), embeddings, *columns)
 
     def _all_rows(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """List the rows of all images, and for each the position of its image."""

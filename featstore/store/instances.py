@@ -17,13 +17,19 @@ Repeats: TypeAlias = Literal["clean", "all"] | Sequence[int]
 
 
 class Bag(NamedTuple):
-    """One image: its name, label, and blob embeddings, float32 of shape (n_instances, dim)."""
+    """One image: its name, label, and blob embeddings, float32 of shape (n_instances, dim).
+
+    ``scale`` and ``parent`` tell of each whether it is a blob's own crop (1), what surrounds one (2 and more) or a tile
+    (0), and of which blob.
+    """
 
     image: str
     label: str
     embeddings: NDArray[np.float32]
     blob: NDArray[np.int32]
     repeat: NDArray[np.int32]
+    scale: NDArray[np.int32]
+    parent: NDArray[np.int32]
 
 
 class Instances(NamedTuple):

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from featstore.store import open_store
+
 
 @pytest.fixture(scope="module")
 def made(work, small_data, featstore_json, tmp_path_factory) -> dict:
@@ -88,10 +90,31 @@ def test_an_estimate_is_taken_from_evaluate(work, featstore, featstore_json, tmp
     asked = ("report", work / "s.store", "--model", work / "m.model", "--evaluation", path, "--out", out)
     assert featstore(*asked).exit_code == 0
     assert f"Macro-F1 {estimate['macro_f1']['mean']:.3f}" in out.read_text("utf-8")
+    assert estimate["versions"] == [1]
+    assert (estimate["repeats"], estimate["labels"]) == (1, None)
+    assert "can't be checked" not in out.read_text("utf-8")
+    assert "It is of the preset m4 on all crops; the model on this page is the preset m5" in out.read_text("utf-8")
     path.write_text(json.dumps(estimate | {"fingerprint": "another"}))
     result = featstore(*asked)
     assert result.exit_code == 1
     assert "fingerprint another" in result.stderr
+
+
+def test_a_sweep_is_taken_as_long_as_it_is_of_these_labels(work, featstore, featstore_json, tmp_path) -> None:
+    store = tmp_path / "s.store"
+    shutil.copytree(work / "s.store", store)
+    quick = ("--presets", "m4", "--folds", 3, "--seeds", 1, "--repeats", 0, "--out", tmp_path / "swept")
+    (row,) = featstore_json("sweep", store, *quick)["rows"]
+    asked = ("report", store, "--sweep", tmp_path / "swept", "--out", tmp_path / "r.html")
+    assert featstore(*asked).exit_code == 0
+    assert f"{row['images']} images" in (tmp_path / "r.html").read_text("utf-8")
+    label = next(image.label for image in open_store(store).usable("train").values())
+    (tmp_path / "l.csv").write_text(f"sample_index,label\nimg_0003.png,{label}x\n")
+    assert featstore("store", "label", tmp_path / "l.csv", store).exit_code == 0
+    result = featstore(*asked)
+    assert result.exit_code == 1
+    assert "--store-version 1" in " ".join(result.stderr.split())
+    assert featstore(*asked, "--store-version", 1).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -115,3 +138,34 @@ def test_what_can_not_be_is_refused_in_one_line(work, featstore, monkeypatch, tm
     assert said in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(
+    work, small_data, featstore, tmp_path, monkeypatch
+) -> None:
+    """Whatever the command reads, or somebody else wrote, stays; an empty file holds nothing."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_data, "data")
+    shutil.copy(work / "m.model", "ensemble.model")
+    for name in ("data/study.csv", "notes.html", "swept/sweep.csv", "swept/reproduction.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("image\ntrain_data/img_0000.png\n")
+    (tmp_path / "link.html").symlink_to("notes.html")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out, options in (
+        ("ensemble.model", []),
+        ("data/study.csv", ["--data", "data/study.csv"]),
+        ("data/train_data/img_0000.png", []),
+        ("data/train_labels.csv", []),
+        ("swept/sweep.csv", ["--sweep", "swept"]),
+        ("swept/reproduction.json", ["--reproduction", "swept"]),
+        ("notes.html", []),
+        ("link.html", []),
+    ):
+        result = featstore("report", work / "s.store", "--out", out, *options)
+        assert result.exit_code == 2, (out, result.output)
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "page.html").touch()
+    for _ in range(2):
+        assert featstore("report", work / "s.store", "--out", "page.html", "--errors", 0).exit_code == 0
+    assert b"<h1>" in (tmp_path / "page.html").read_bytes()

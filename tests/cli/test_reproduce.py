@@ -14,6 +14,7 @@ from featstore.cnn.protocol import Protocol, weight_digests
 from featstore.cnn.published import SYSTEMS
 from featstore.dataset import find_dataset
 from featstore.errors import DataError
+from featstore.report import check_reproduction, read_reproduction
 from featstore.store import open_store
 from featstore_cli import reproduce
 from featstore_cli.app import app
@@ -69,6 +70,7 @@ def test_five_rows_and_the_repeats(data, tmp_path, small):
     assert [row["system"] for row in rows] == ["m1", "m2", "m3", "m4", "m5"]
     assert float(rows[0]["macro_f1_mean"]) == content["systems"][0]["macro_f1"]["mean"]
     assert json.loads((out / "reproduction.json").read_text()) == content
+    check_reproduction(read_reproduction(out), open_store(content["store"]), out)
     assert not list((out / "checkpoints").iterdir())
 
     shutil.rmtree(out / "checkpoints")

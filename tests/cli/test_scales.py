@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from featstore.store import open_store
@@ -63,6 +65,22 @@ def test_crops_that_overlap_are_not_explained(scaled, small_data, featstore, fea
     assert "crops at scales 1, 2 and tiles of 64 px" in said
     assert "Extract one without --scales and --tiles" in said
     assert not out.exists()
+
+
+@pytest.mark.parametrize("scales", [(), ("--scales", "2"), ("--scales", "1:2"), ("--scales", "1:tiles")])
+def test_a_report_explains_errors_by_blobs_with_all_their_crops(
+    scaled, small_data, featstore_json, tmp_path, scales
+) -> None:
+    model, out = tmp_path / "s.model", tmp_path / "r.html"
+    featstore_json("fit", scaled, "--preset", "m4", "--folds", 3, "--model", model, *scales)
+    told = featstore_json("report", scaled, "--model", model, "--data", small_data, "--out", out, "--errors", 3)
+    assert "crops of several scales" in told["why_no_heatmaps"]
+    part = out.read_text("utf-8").split('<section id="errors"')[1].split("</section>")[0]
+    assert part.count("data:image/webp") == part.count("<li>") == 3
+    assert "no contributions" not in part
+    rows = re.findall(r'<tr><td class="n">(\d+)</td><td>(.*?)</td>', part)
+    assert all(re.fullmatch(r"scales 1, 2; \d+ tiles?", crops) for _, crops in rows)
+    assert len(rows) >= 3
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate", "sweep"])

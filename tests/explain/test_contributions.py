@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from featstore.errors import DataError, FingerprintMismatchError, ModelError
+from featstore.errors import DataError, FingerprintMismatchError, ModelError, SettingError
 from featstore.explain import blob_contributions
 from featstore.explain.contributions import bags_of, log_odds
+from featstore.store import Bags
 from featstore.toolkit import m5
 
 
@@ -55,6 +56,34 @@ def test_twins_of_a_blob_share_its_contribution(model, rng) -> None:
     embeddings = rng.standard_normal((3, 12)).astype(np.float32)
     found = blob_contributions(model, embeddings[[0, 1, 1, 2]]).of(0)
     assert found[1] == pytest.approx(found[2], abs=1e-9)
+
+
+def test_a_blob_goes_with_all_its_crops(rng) -> None:
+    """Left out, or alone, is what the model says of the bag without the others' rows, or with these alone."""
+    scale, parent = (np.array(each, np.int32) for each in ([1, 1, 2, 2, 0, 0, 0], [0, 1, 0, 1, 0, 0, 1]))
+    embeddings = rng.standard_normal((70, 12)).astype(np.float32)
+    X = _scaled(embeddings, np.tile(scale, 10), np.tile(parent, 10))
+    labels = np.tile(["a", "b"], 5)
+    for how, scales in (("pool", (1, 2)), ("concatenate", (1, 2)), ("concatenate", (2, 0)), ("pool", (2,))):
+        model = m5(0, 2, heads=[("lr", LogisticRegression())], scales=scales, how=how).fit(X, labels)
+        found = blob_contributions(model, embeddings[:7], scale=scale, parent=parent)
+        assert found.without.shape == found.alone.shape == (2, 2)
+        for blob in (0, 1):
+            own = parent == blob
+            alone = model.predict_proba(_scaled(embeddings[:7][own], scale[own], parent[own]))[0]
+            np.testing.assert_allclose(found.alone[blob], alone, rtol=1e-9)
+            np.testing.assert_allclose(found.without[1 - blob], alone, rtol=1e-9)
+    with pytest.raises(SettingError, match="no crops at scale 2"):
+        blob_contributions(model, embeddings[:7])
+
+
+def _scaled(embeddings, scale, parent) -> Bags:
+    """Put every seven rows, or all of fewer, into a bag."""
+    count = max(len(embeddings) // 7, 1)
+    each = len(embeddings) // count
+    names, numbers = [f"{n}.png" for n in range(count)], np.tile(np.arange(each, dtype=np.int32), count)
+    starts = np.arange(count) * each
+    return Bags.from_sorted(embeddings, numbers, np.zeros_like(numbers), names, starts, scale=scale, parent=parent)
 
 
 def test_log_odds_keep_their_digits_near_one() -> None:

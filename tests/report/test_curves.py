@@ -6,6 +6,8 @@ import pytest
 
 from featstore.errors import DataError
 from featstore.report import draw_sweep
+from featstore.report.charts import swept
+from featstore.report.words import shortened
 
 
 def row(mean: float, **setting: object) -> dict[str, object]:
@@ -52,3 +54,14 @@ def test_the_same_rows_are_the_same_bytes(tmp_path) -> None:
 def test_no_rows_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match="without rows"):
         draw_sweep([], tmp_path / "x.png")
+
+
+def test_long_names_and_letters_without_a_glyph_leave_room_for_the_curve(tmp_path, recwarn) -> None:
+    """Names that end alike are lines of their own all the same."""
+    rows = [row(0.5, store=f"{letter}{'x' * 3000}\u1a29.store") for letter in "ab"]
+    draw_sweep(rows, tmp_path / "a.png")
+    assert {BLUE, ORANGE} <= colours(tmp_path / "a.png")
+    assert "<svg" in swept(rows)
+    assert len(recwarn) == 0
+    assert shortened("x" * 30 + "y", end=True) == "…" + "x" * 22 + "y"
+    assert shortened("y" + "x" * 30) == "y" + "x" * 22 + "…"

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 
 from featstore.report import Subject, make_page
 from featstore.report.thumbnails import Originals
-from featstore.store import NewLabel, open_store, relabel
+from featstore.store import NewLabel, create_store, open_store, relabel
 from featstore.toolkit import m4
 
 from .conftest import Read, map_data, numbered, write_pictures
@@ -97,6 +97,14 @@ def test_errors_are_those_that_the_model_is_most_sure_of(fitted, page, read) -> 
     shown = [place for place in X.images[first] if place in read.text.split("The most confident errors")[-1]]
     assert shown == X.images[first].tolist()
     assert f"with confidence {model.oof_probabilities_[first[0]].max():.3f}" in read.text
+
+
+def test_errors_that_are_not_shown_are_counted(fitted, page_of, read) -> None:
+    text = Read(page_of(*fitted, n_errors=0).html.decode()).text
+    _, model = fitted
+    wrong = np.sum(model.classes_[model.oof_probabilities_.argmax(axis=1)] != fitted[0].bags().labels)
+    assert f"{wrong} images are predicted wrongly out of fold; none was asked" in text
+    assert "No image is predicted wrongly" not in text + read.text
 
 
 def test_neighbours_are_the_nearest_by_cosine(fitted, page) -> None:
@@ -219,6 +227,24 @@ def test_a_model_of_an_earlier_version_keeps_its_labels(make_store, page_of) -> 
     page = page_of(open_store(store.path), model)
     assert any("fitted on version 1 of the store" in note for note in page.notes)
     assert Read(page.html.decode()).table("selection figure")["accuracy"][0] == f"{model.oof_accuracy_:.3f}"
+
+
+def test_an_earlier_version_without_images_of_the_model_has_a_page(make_store, page_of, tmp_path) -> None:
+    """Version 1 lacks images that the model of version 2 was fitted on, errors among them."""
+    images = numbered(("a", "b"), 20, 2)
+    store = make_store(dict(list(images.items())[:10]), apart=0.1)
+    with create_store(store.path, recipe=store.recipe, dim=store.dim) as writer:
+        for n, (name, (label, split)) in enumerate(list(images.items())[10:]):
+            row = np.random.default_rng(n).standard_normal((1, store.dim)).astype(np.float32)
+            writer.add(name, [0], [0], row, label=label, split=split)
+    write_pictures(tmp_path, images)
+    X = open_store(store.path).bags()
+    model = m4(0, 2).fit(X, X.labels)
+    earlier = open_store(store.path, version=1)
+    assert set(X.images.tolist()) - set(earlier.images)
+    page = page_of(earlier, model, tmp_path)
+    assert "errors" in page.sections
+    assert any("fitted on version 2 of the store" in note for note in page.notes)
 
 
 def test_a_page_of_the_challenge_stays_under_15_mb(make_store, monkeypatch, tmp_path) -> None:

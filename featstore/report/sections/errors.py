@@ -11,8 +11,10 @@ import numpy as np
 from featstore.errors import FeatstoreError
 from featstore.report.fitted import OutOfFold, member_of
 from featstore.report.thumbnails import Originals, Pixels, encode_webp, shrunk
+from featstore.report.words import plural
 from featstore.store import Store
 from featstore.store.bags import Bag
+from featstore.store.scales import TILES
 
 if TYPE_CHECKING:
     from featstore.encoders import Encoder
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ConfidentError", "confident_errors"]
 
 _WIDTH_PX, _QUALITY = 860, 74
+
+BlobRow = tuple[int, str, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +37,9 @@ class ConfidentError:
     confidence, probability_of_label : float
     fold : int
         Whose member says so.
-    blobs : list of tuple of (int, float, float, float)
-        Number, contribution to the log-odds of the predicted class, its probability without the blob and by the blob
-        alone.
+    blobs : list of tuple of (int, str, float, float, float)
+        Number, its crops, contribution to the log-odds of the predicted class, its probability without the blob and by
+        the blob alone. Empty where the model can't be asked.
     picture : bytes
         WebP; empty without one.
     size : tuple of 2 ints
@@ -50,7 +54,7 @@ class ConfidentError:
     confidence: float
     probability_of_label: float
     fold: int
-    blobs: Sequence[tuple[int, float, float, float]]
+    blobs: Sequence[BlobRow]
     picture: bytes
     size: tuple[int, int]
     notes: tuple[str, ...]
@@ -94,16 +98,16 @@ def _explained(
     image, fold = str(found.images[place]), int(found.folds[place])
     predicted = str(found.classes[found.predicted[place]])
     member = member_of(model, fold)
-    picture, blobs, size, notes = b"", _stored_blobs(member, found.bags[place], predicted), (0, 0), []
+    picture, size = b"", (0, 0)
+    blobs, notes = _stored_blobs(member, found.bags[place], predicted)
     try:
         opened, why = _open(originals, image)
         if opened is None:
             notes.append(why)
-        else:
+        elif blobs:
             said = _explain(member, store, image, opened, predicted, encoder)
             drawn = _drawn(opened.pixels, said)
             picture, size = encode_webp(drawn, _QUALITY), (drawn.shape[1], drawn.shape[0])
-            blobs = _blobs(said) or blobs
             notes.extend(said.notes)
     except FeatstoreError as error:
         notes.append(f"no picture: {error}")
@@ -161,15 +165,26 @@ def _drawn(pixels: Pixels, said: Explanation) -> Pixels:
     return shrunk(whole, _WIDTH_PX)
 
 
-def _stored_blobs(member: Any, bag: Bag, label: str) -> list[tuple[int, float, float, float]]:
-    """Tell what each stored blob did to the decision; no image is needed for that."""
+def _stored_blobs(member: Any, bag: Bag, label: str) -> tuple[list[BlobRow], list[str]]:
+    """Tell what each stored blob did to the decision, or why that can't be told; no image is needed for that."""
     from featstore.explain import blob_contributions
 
-    found = blob_contributions(member, bag.embeddings, str(member.provenance_["fingerprint"]))
+    fingerprint = str(member.provenance_["fingerprint"])
+    try:
+        found = blob_contributions(member, bag.embeddings, fingerprint, scale=bag.scale, parent=bag.parent)
+    except FeatstoreError as error:
+        several = "several scales: " if len(np.unique(bag.scale)) > 1 else ""
+        return [], [f"{several}no contributions of blobs ({error.found})"]
     position = [str(name) for name in member.classes_].index(label)
-    rows = zip(bag.blob, found.of(position), found.without[:, position], found.alone[:, position], strict=True)
-    return [(int(blob), float(change), float(without), float(alone)) for blob, change, without, alone in rows]
+    blobs = np.unique(bag.parent)
+    rows = zip(blobs, found.of(position), found.without[:, position], found.alone[:, position], strict=True)
+    return [(int(blob), _crops(bag, blob), float(c), float(w), float(a)) for blob, c, w, a in rows], []
 
 
-def _blobs(said: Explanation) -> list[tuple[int, float, float, float]]:
-    return [(each.blob, each.contribution, each.probability_without, each.probability_alone) for each in said.blobs]
+def _crops(bag: Bag, blob: int) -> str:
+    """Name the crops of a blob: ``scales 1, 2; 3 tiles``."""
+    scales = np.sort(bag.scale[bag.parent == blob])
+    tiles = int((scales == TILES).sum())
+    wider = scales[scales != TILES]
+    named = f"{'scale' if len(wider) == 1 else 'scales'} {', '.join(map(str, wider))}" if len(wider) else ""
+    return "; ".join(filter(None, [named, plural(tiles, "tile") if tiles else ""]))

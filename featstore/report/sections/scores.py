@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featstore.errors import DataError
-from featstore.evaluate import Scored, interval, resampled_weights
+from featstore.evaluate import Scored
 from featstore.evaluate.metrics import ECE_BINS
 from featstore.report.charts import MOST_CELLS, confusion, reliability, swept
 from featstore.report.fitted import OutOfFold
-from featstore.store import Store
-from featstore.toolkit.predictions import Prediction
 
 __all__ = [
     "bins_of",
-    "check_evaluation",
     "confusion_matrix",
     "folds_section",
     "reproduction_section",
     "selection_section",
     "sweep_section",
-    "test_section",
 ]
 
 Values = dict[str, Any]
@@ -36,6 +31,8 @@ FIGURES = {
     "brier": "Brier score",
     "log_loss": "log-loss",
 }
+
+_SWEPT = {"store": "stores", "preset": "presets", "max_blobs": "blobs", "repeats": "repeats", "scales": "scales"}
 
 
 def folds_section(model: Any, found: OutOfFold) -> Values:
@@ -65,7 +62,7 @@ def selection_section(found: OutOfFold) -> Values:
     scored = found.scored()
     figures = scored.figures()
     matrix = confusion_matrix(found.codes, found.predicted, len(found.classes))
-    folded, names = _largest(matrix, found.classes.tolist())
+    classes = found.classes.tolist()
     curves = {"calibrated" if found.uncalibrated is not None else "as it is": bins_of(found.probabilities, found.codes)}
     before = None
     if found.uncalibrated is not None:
@@ -80,9 +77,9 @@ def selection_section(found: OutOfFold) -> Values:
         "figures": [(told, figures[name], None if before is None else before[name]) for name, told in FIGURES.items()],
         "per_class": scored.per_class(),
         "matrix": matrix.tolist(),
-        "classes": found.classes.tolist(),
-        "confusion": confusion(folded, names),
-        "folded": len(found.classes) - len(names) + 1 if len(names) < len(found.classes) else 0,
+        "classes": classes,
+        "confusion": confusion(matrix, classes),
+        "folded": len(classes) - MOST_CELLS + 1 if len(classes) > MOST_CELLS else 0,
         "reliability": reliability(curves),
         "curves": curves,
         "images": len(found.codes),
@@ -90,56 +87,23 @@ def selection_section(found: OutOfFold) -> Values:
     }
 
 
-def test_section(model: Any, predictions: Sequence[Prediction]) -> Values | None:
-    """Tell what the ensemble says of the test images, and its score on those whose label is known."""
-    if not predictions:
-        return None
-    classes = [str(name) for name in model.classes_]
-    said = {name: sum(prediction.label == name for prediction in predictions) for name in classes}
-    known = [prediction for prediction in predictions if prediction.row.label in classes]
-    shares = dict(zip(classes, model.class_prior_.tolist(), strict=True))
-    return {
-        "images": len(predictions),
-        "labels": [(name, said[name], shares[name]) for name in classes],
-        "prior_only": sum(prediction.note.startswith("class prior") for prediction in predictions),
-        "known": len(known),
-        "figures": _test_figures(known, classes) if len({p.row.label for p in known}) > 1 else None,
-    }
-
-
 def sweep_section(rows: Sequence[Values]) -> Values:
-    """Tell the rows of a sweep, and which of their settings vary."""
-    varied = [name for name in ("store", "preset", "max_blobs", "repeats") if len({row[name] for row in rows}) > 1]
-    return {"rows": rows, "shown": varied or ["repeats"], "curve": swept(rows)}
+    """Tell the rows of a sweep, which of their settings vary, and of which stores and how many images they are."""
+    varied = [name for name in _SWEPT if len({row.get(name) for row in rows}) > 1]
+    return {
+        "rows": rows,
+        "shown": varied or ["repeats"],
+        "words": ", ".join(_SWEPT[name] for name in varied or ["repeats"]),
+        "curve": swept(rows),
+        "stores": ", ".join(dict.fromkeys(row["store"] for row in rows)),
+        "images": max(row["images"] for row in rows),
+    }
 
 
 def reproduction_section(content: Values) -> Values:
     """Tell the comparison of systems."""
-    known = ("images", "outer_folds", "seeds", "from_scratch")
+    known = ("store", "images", "outer_folds", "seeds", "from_scratch")
     return {"systems": content["systems"], "repeats": content["repeats"], **{name: content.get(name) for name in known}}
-
-
-def check_evaluation(content: Values, store: Store, path: object) -> None:
-    """Refuse the estimate of another store.
-
-    Raises
-    ------
-    DataError
-        If it names another fingerprint or none, or other classes than there are.
-    """
-    named = content.get("fingerprint")
-    if named != store.fingerprint:
-        raise DataError(
-            f"{path}: an estimate on embeddings of fingerprint {named or 'unknown'}",
-            expected=f"{store.fingerprint}, that of {store.path}",
-            remedy="Estimate anew: featstore evaluate STORE --json > evaluation.json.",
-        )
-    labels = {row.label for row in store.usable().values() if row.label}
-    if strange := sorted(set(content["per_class"]) - labels):
-        raise DataError(
-            f"{path}: an estimate with the class {strange[0]!r}, which no image of {store.path} has",
-            expected="an estimate on this store",
-        )
 
 
 def confusion_matrix(codes: NDArray[np.intp], predicted: NDArray[np.intp], count: int) -> NDArray[np.intp]:
@@ -156,28 +120,3 @@ def bins_of(probabilities: NDArray[np.float64], codes: NDArray[np.intp]) -> list
     bins = np.clip(np.ceil(sure * ECE_BINS).astype(np.intp) - 1, 0, ECE_BINS - 1)
     inside = [bins == each for each in np.unique(bins)]
     return [(float(sure[each].mean()), float(right[each].mean()), int(each.sum())) for each in inside]
-
-
-def _largest(matrix: NDArray[np.intp], names: list[str]) -> tuple[NDArray[np.intp], list[str]]:
-    """Put the smallest of many classes together, so that the matrix can be drawn."""
-    if len(names) <= MOST_CELLS:
-        return matrix, names
-    order = np.argsort(-matrix.sum(axis=1), kind="stable")
-    kept, rest = np.sort(order[: MOST_CELLS - 1]), order[MOST_CELLS - 1 :]
-    place = np.full(len(names), len(kept))
-    place[kept] = np.arange(len(kept))
-    folded = np.zeros((MOST_CELLS, MOST_CELLS), dtype=np.intp)
-    np.add.at(folded, (place[:, None], place[None]), matrix)
-    return folded, [*(names[each] for each in kept), f"{len(rest)} others"]
-
-
-def _test_figures(known: Sequence[Prediction], classes: list[str]) -> list[tuple[str, float, tuple[float, float]]]:
-    probabilities = np.array([prediction.probabilities for prediction in known], dtype=np.float64)
-    scored = Scored(probabilities, np.array([classes.index(prediction.row.label) for prediction in known]))
-    groups = np.array([prediction.row.group or prediction.row.image for prediction in known])
-    once: Mapping[str, NDArray[np.float64]] = scored.figures(np.ones((1, len(known))))
-    resamples = [scored.figures(weights) for weights in resampled_weights(groups)]
-    return [
-        (FIGURES[name], float(once[name][0]), interval(np.concatenate([some[name] for some in resamples])))
-        for name in ("macro_f1", "accuracy")
-    ]
