@@ -85,7 +85,7 @@ def require(ok: bool, found: str, expected: str) -> None:
 
 def is_whole(value: Any, low: int = 1) -> bool:
     """Tell whether ``value`` is a whole number, ``low`` or more; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
+    return type(value) is not bool and isinstance(value, Integral) and int(value) >= low
 
 
 def different_wholes(value: Any) -> tuple[int, ...]:

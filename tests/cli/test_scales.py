@@ -35,6 +35,26 @@ def test_scale_1_of_several_learns_what_it_does_alone(scaled, small_data, featst
     assert (one["scales"], alone["scales"]) == ("1", None)
 
 
+def test_another_store_is_compared_by_all_that_it_has_and_not_by_the_scales_of_this_one(
+    scaled, small_data, featstore, featstore_json, tmp_path
+) -> None:
+    plain = tmp_path / "plain.store"
+    featstore_json("extract", small_data, "--store", plain, *EXTRACT)
+    quick = ("evaluate", scaled, "--preset", "m4", "--folds", 3, "--inner-folds", 2, "--scales", "2")
+    found = featstore_json(*quick, "--against", plain)
+    assert (found["scales"], found["against_scales"]) == ("2", None)
+    same = featstore_json(*quick, "--against-scales", "1")
+    assert same["against_scales"] == "1"
+    assert same["comparison"] == found["comparison"]
+    told = " ".join(featstore(*quick, "--against", plain).stdout.split())
+    assert f"Less {plain}, m4, on the same images" in told
+    result = featstore(*quick, "--against", plain, "--against-scales", "1:2")
+    assert result.exit_code == 1
+    assert f"--against-scales: {plain} has no crops at scale 2; expected some of scale 1" in " ".join(
+        result.stderr.split()
+    )
+
+
 def test_scales_are_compared(scaled, featstore, featstore_json, tmp_path) -> None:
     quick = ("--preset", "m4", "--folds", 3, "--inner-folds", 2, "--scales", "1")
     found = featstore_json("evaluate", scaled, *quick, "--against-scales", "1:2")
@@ -70,7 +90,7 @@ def test_scales_that_are_not_stored_are_told_before_any_work(scaled, featstore, 
     result = featstore(command, scaled, "--scales", "4")
     assert result.exit_code == 1
     said = " ".join(result.stderr.split())
-    assert "no crops at scale 4; expected some of scale 1, scale 2, tiles" in said
+    assert f"--scales: {scaled} has no crops at scale 4; expected some of scale 1, scale 2, tiles" in said
 
 
 @pytest.mark.parametrize("scales", ["", "0", "1:2+4", "1:1", "one", "1+", "1:tiles:tiles"])
