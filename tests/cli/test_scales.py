@@ -12,8 +12,26 @@ EXTRACT = ("--encoder", "stain-texture", "--workers", 0)
 @pytest.fixture(scope="module")
 def scaled(small_data, featstore_json, tmp_path_factory):
     path = tmp_path_factory.mktemp("scales") / "s.store"
-    featstore_json("extract", small_data, "--store", path, *EXTRACT, "--scales", "1,2", "--tiles", 64)
+    told = featstore_json("extract", small_data, "--store", path, *EXTRACT, "--scales", "1,2", "--tiles", 64)
+    assert_counted(told, path)
     return path
+
+
+def assert_counted(told, path) -> None:
+    """Blobs are blobs, as in a store of one scale; their crops are counted beside them."""
+    scale = open_store(path).blobs["scale"]
+    assert (told["blobs"], told["crops"], told["scales"]) == ((scale == 1).sum(), len(scale), [1, 2, 0])
+
+
+def test_blobs_are_counted_and_not_their_crops(scaled, small_data, featstore, featstore_json) -> None:
+    assert_counted(featstore_json("store", "info", scaled), scaled)
+    told = featstore("store", "info", scaled).stdout
+    assert "scales       1, 2, tiles" in told
+    again = ("extract", small_data, "--store", scaled, *EXTRACT, "--scales", "1,2", "--tiles", 64)
+    scale = open_store(scaled).blobs["scale"]
+    wanted = f"{(scale == 1).sum()} blobs in {len(scale)} crops"
+    for options in ((), ("--dry-run",)):
+        assert wanted in featstore(*again, *options).stdout
 
 
 def test_a_model_of_some_scales_predicts_by_them(scaled, featstore_json, tmp_path) -> None:
@@ -41,6 +59,7 @@ def test_another_store_is_compared_by_all_that_it_has_and_not_by_the_scales_of_t
     plain = tmp_path / "plain.store"
     featstore_json("extract", small_data, "--store", plain, *EXTRACT)
     quick = ("evaluate", scaled, "--preset", "m4", "--folds", 3, "--inner-folds", 2, "--scales", "2")
+    assert not {"crops", "scales"} & featstore_json("store", "info", plain).keys()
     found = featstore_json(*quick, "--against", plain)
     assert (found["scales"], found["against_scales"]) == ("2", None)
     same = featstore_json(*quick, "--against-scales", "1")
