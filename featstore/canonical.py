@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, field, fields, is_dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, get_args, get_type_hints
 
 from featstore.errors import SettingError
@@ -21,6 +21,7 @@ __all__ = [
     "different_wholes",
     "differences",
     "fingerprint",
+    "is_number",
     "is_whole",
     "later",
     "plain_of",
@@ -85,7 +86,12 @@ def require(ok: bool, found: str, expected: str) -> None:
 
 def is_whole(value: Any, low: int = 1) -> bool:
     """Tell whether ``value`` is a whole number, ``low`` or more; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
+    return type(value) is not bool and isinstance(value, Integral) and int(value) >= low
+
+
+def is_number(value: Any, low: float, high: float) -> bool:
+    """Tell whether ``value`` is a number from ``low`` up to, and without, ``high``; True and False are none."""
+    return type(value) is not bool and isinstance(value, Real) and low <= float(value) < high
 
 
 def different_wholes(value: Any) -> tuple[int, ...]:

@@ -9,9 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Any, Self
 
-from featstore.canonical import canonical_json, differences, fingerprint, later, plain_of, read_as, require
+from featstore.canonical import (
+    canonical_json,
+    differences,
+    different_wholes,
+    fingerprint,
+    is_number,
+    is_whole,
+    later,
+    plain_of,
+    read_as,
+    require,
+)
 
 __all__ = [
     "AugmentationSettings",
@@ -111,13 +123,19 @@ class CropSettings:
         self._require_scales()
 
     def _require_scales(self) -> None:
-        scales = self.scales
-        ok = scales[:1] == (OBJECT,) and scales == tuple(sorted(set(scales))) and scales[-1] <= MOST_SCALE
-        require(ok, f"scales are {scales}", f"1 and then larger whole numbers up to {MOST_SCALE}, such as 1, 2, 4")
-        known = self.tile_px == 0 or LEAST_TILE_PX <= self.tile_px <= MOST_TILE_PX
+        scales = different_wholes(self.scales)
+        ok = scales[:1] == (OBJECT,) and scales == tuple(sorted(scales)) and scales[-1] <= MOST_SCALE
+        require(ok, f"scales are {self.scales}", f"1 and then larger whole numbers up to {MOST_SCALE}, such as 1, 2, 4")
+        known = is_whole(self.tile_px, 0) and (self.tile_px == 0 or LEAST_TILE_PX <= self.tile_px <= MOST_TILE_PX)
         require(known, f"tile_px is {self.tile_px}", f"{LEAST_TILE_PX} to {MOST_TILE_PX} pixels, or 0 for no tiles")
-        require(0 <= self.tile_tissue <= 1, f"tile_tissue is {self.tile_tissue}", "a share from 0 to 1")
-        require(0 <= self.mpp < 1000, f"mpp is {self.mpp}", "micrometres a pixel, above 0, or 0 for the image's own")
+        share = is_number(self.tile_tissue, 0, inf) and self.tile_tissue <= 1
+        require(share, f"tile_tissue is {self.tile_tissue}", "a share from 0 to 1")
+        known = is_number(self.mpp, 0, 1000)
+        require(known, f"mpp is {self.mpp}", "micrometres a pixel, above 0, or 0 for the image's own")
+        # One setting has one form, and so one fingerprint: 1 is 1.0, a list is a tuple.
+        plain = {"scales": scales, "tile_px": int(self.tile_px)}
+        for name, value in {**plain, "tile_tissue": float(self.tile_tissue), "mpp": float(self.mpp)}.items():
+            object.__setattr__(self, name, value)
         of_tiles = (self.tile_tissue, self.mpp) == (CropSettings.tile_tissue, CropSettings.mpp)
         require(self.tile_px > 0 or of_tiles, "tile_tissue or mpp without tiles", "a tile_px as well")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +55,7 @@ def test_the_order_of_fields_never_matters(recipe):
 def test_every_field_of_cropping_counts(field):
     other = {"max_blobs": 3, "min_area_px": 7, "margin": 0.5, "fill": (1.0, 1.0, 1.0), "version": 3}
     other |= {"masks": "given", "artefacts": "subtract"}
-    other |= {"scales": (1, 2), "tile_px": 224, "tile_tissue": 0.5, "mpp": 0.5}
+    other |= {"scales": (1, 2), "tile_px": 224, "tile_tissue": 0.5, "mpp": 0.5, "limits": (("blur", (0.5,)),)}
     before = CropSettings(tile_px=64 if field in {"tile_tissue", "mpp"} else 0)
     changed = Recipe(ENCODER, crops=dataclasses.replace(before, **{field: other[field]}))
     assert changed.fingerprint != Recipe(ENCODER, before).fingerprint
@@ -69,6 +70,14 @@ def test_what_was_added_later_is_left_out_while_it_has_its_default():
     scaled = Recipe(ENCODER, CropSettings(scales=(1, 4), tile_px=64))
     assert scaled.to_dict()["crops"] == plain["crops"] | {"scales": [1, 4], "tile_px": 64}
     assert Recipe.from_dict(scaled.to_dict()) == scaled
+
+
+def test_a_setting_has_one_form_and_one_fingerprint():
+    plain = CropSettings(scales=(1, 2), tile_px=64, tile_tissue=1.0, mpp=1.0)
+    for scales, one in (([1, 2], 1), (np.array([1, 2]), np.float32(1)), ((np.int64(1), 2), np.int32(1))):
+        given = CropSettings(scales=scales, tile_px=np.int64(64), tile_tissue=one, mpp=one)
+        assert given == plain
+        assert Recipe(ENCODER, given).fingerprint == Recipe(ENCODER, plain).fingerprint
 
 
 def test_a_stain_counts_with_its_reference():
@@ -97,6 +106,20 @@ def test_a_stain_counts_with_its_reference():
         lambda: CropSettings(scales=(1, 4, 2)),
         lambda: CropSettings(scales=(1, 1)),
         lambda: CropSettings(scales=(1, 17)),
+        lambda: CropSettings(scales=None),
+        lambda: CropSettings(scales=2),
+        lambda: CropSettings(scales=(1, "2")),
+        lambda: CropSettings(scales=(1, 2.5)),
+        lambda: CropSettings(scales=(1, 2.0)),
+        lambda: CropSettings(scales=(True, 2)),
+        lambda: CropSettings(scales="12"),
+        lambda: CropSettings(tile_px=64.5),
+        lambda: CropSettings(tile_px="64"),
+        lambda: CropSettings(tile_px=None),
+        lambda: CropSettings(tile_px=64, tile_tissue="1"),
+        lambda: CropSettings(tile_px=64, mpp=None),
+        lambda: CropSettings(tile_px=64, mpp=True),
+        lambda: CropSettings(tile_px=64, mpp=-0.5),
         lambda: CropSettings(tile_px=15),
         lambda: CropSettings(tile_px=64, tile_tissue=1.5),
         lambda: CropSettings(tile_px=64, mpp=float("nan")),

@@ -38,6 +38,7 @@ Examples:
   featstore evaluate embeddings.store --preset m4 --seeds 5
   featstore evaluate --against-preset m4
   featstore evaluate scales.store --scales 1:2 --against-scales 1 --seeds 3
+  featstore evaluate scales.store --scales 1:2 --against embeddings.store
   featstore evaluate new.store --against old.store --seeds 3"""
 
 _NAMES = {
@@ -68,7 +69,12 @@ def evaluate(
     ] = None,
     against_preset: Annotated[Preset | None, typer.Option(help="Another preset, to compare with.")] = None,
     against_scales: Annotated[
-        str | None, typer.Option(metavar="1", help="Other scales of the same store, to compare with.")
+        str | None,
+        typer.Option(
+            metavar="1",
+            help="Other scales, to compare with: of the store of --against, or of the same one.",
+            show_default="all of --against, else --scales",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV of each image's predictions, as well.")] = None,
     jobs: JobsOption = None,
@@ -87,7 +93,8 @@ def evaluate(
 
     started = time.perf_counter()
     of_scales = read_scales(scales)
-    other_scales = of_scales if against_scales is None else read_scales(against_scales, "--against-scales")
+    compared_scales = scales if against is None and against_scales is None else against_scales
+    other_scales = read_scales(compared_scales, "--scales" if against_scales is None else "--against-scales")
     at_a_time = fitted_at_a_time(jobs, dask)
     paths = given_stores(stores, store_version)
     check_outputs({"--out": out}, [*paths, labels, against], as_json=as_json)
@@ -95,11 +102,11 @@ def evaluate(
     opened = [open_store(path, version=store_version) for path in paths]
     others = opened if against is None else [open_store(against)]
     bags = [training_bags(opened, repeats, labels, group)]
-    check_scales(bags[0], [of_scales])
+    check_scales(bags[0], opened, [of_scales])
     models = [model_of(preset, n_splits=inner_folds, n_views=len(opened), **of_scales)]
     if against is not None or against_preset is not None or against_scales is not None:
         bags.append(bags[0] if against is None else training_bags(others, repeats, labels, group))
-        check_scales(bags[1], [other_scales])
+        check_scales(bags[1], others, [other_scales], "--against-scales")
         other = model_of(against_preset or preset, n_splits=inner_folds, n_views=len(others), **other_scales)
         models.append(other)
     aligned = aligned_bags(bags, [*opened, *others])
@@ -125,9 +132,9 @@ def evaluate(
             found.write_csv(out)
     finally:  # a full disk costs the file, not the figures
         if as_json:
-            print_json(content | ({"comparison": comparison} if comparison else {}))
+            print_json(content | ({"comparison": comparison, "against_scales": compared_scales} if comparison else {}))
         else:
-            beside = f", scales {against_scales or scales}" if against_scales or scales else ""
+            beside = f", scales {compared_scales}" if compared_scales else ""
             told = f"{against or store}, {(against_preset or preset).value}{beside}"
             print_lines(_lines(content, comparison, told))
 

@@ -29,6 +29,7 @@ def as_dict(store: Path, info: dict[str, Any], result: Extraction) -> dict[str, 
         "incomplete": result.incomplete,
         "absent": result.absent,
         "blobs": result.blobs,
+        **({"crops": result.crops, "scales": info["scales"]} if "scales" in info else {}),
         "embeddings": info["embeddings"],
         "computed": result.computed,
         "seconds": round(result.seconds, 3),
@@ -42,7 +43,7 @@ def lines(store: Path, info: dict[str, Any], result: Extraction) -> list[str]:
     """Give what is printed of a run."""
     said = [
         f"{store}: version {result.version}, fingerprint {info['fingerprint'][:12]}",
-        f"  {counted(result.images, 'image')}, {counted(result.blobs, 'blob')}, {len(result.rejected)} left out",
+        f"  {counted(result.images, 'image')}, {_crops(result)}, {len(result.rejected)} left out",
         f"  {info['embeddings']} embeddings of {info['dim']} numbers in the store, {result.computed} computed now",
         f"  {result.seconds:.1f} s",
     ]
@@ -90,12 +91,17 @@ def estimate_lines(found: Estimate) -> list[str]:
     """Give what ``--dry-run`` prints."""
     about = "" if found.exact else "about "
     said = [
-        f"{counted(found.images, 'image')}, {about}{counted(found.blobs, 'blob')}; {found.to_do} lack something",
+        f"{counted(found.images, 'image')}, {about}{_crops(found)}; {found.to_do} lack something",
         f"  {found.present} embeddings there, {about}{found.to_compute} to compute ({sized(found.bytes)})",
     ]
     if found.to_compute:
         said.append(f"  about {_duration(found.seconds)} here, at {found.embeddings_per_s:.1f} embeddings a second")
     return [*said, "Nothing was written."]
+
+
+def _crops(found: Estimate | Extraction) -> str:
+    blobs = counted(found.blobs, "blob")
+    return blobs if found.blobs == found.crops else f"{blobs} in {counted(found.crops, 'crop')}"
 
 
 def _duration(seconds: float) -> str:

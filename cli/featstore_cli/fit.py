@@ -77,7 +77,7 @@ def fit(
     check_outputs({"--model": model}, [*paths, labels], as_json=as_json)
     opened = [open_store(path, version=store_version) for path in paths]
     bags = training_bags(opened, repeats, labels, group)
-    check_scales(bags, [of_scales])
+    check_scales(bags, opened, [of_scales])
     ensemble = model_of(preset, random_state=seed, n_splits=folds, n_jobs=at_a_time, n_views=len(opened), **of_scales)
     _fit(ensemble, bags, folds, dask)
     save_model(ensemble, model)

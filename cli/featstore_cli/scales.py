@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from featstore.store import Bags, JoinedBags
+    from featstore.store import Bags, JoinedBags, Store
 
 __all__ = ["ScalesOption", "check_scales", "read_scales"]
 
@@ -46,17 +46,24 @@ def read_scales(text: str | None, option: str = "--scales") -> dict[str, Any]:
     return {"scales": scales, "how": "concatenate" if sign == _BESIDE else "pool"}
 
 
-def check_scales(bags: Bags | JoinedBags, wanted: Iterable[dict[str, Any]]) -> None:
-    """Refuse, before any work, scales that a store does not have.
+def check_scales(
+    bags: Bags | JoinedBags, stores: Sequence[Store], wanted: Iterable[dict[str, Any]], option: str = "--scales"
+) -> None:
+    """Refuse, before any work, scales that a store does not have; the message names it, and the option.
 
     Raises
     ------
     SettingError
     """
+    from featstore.errors import SettingError
     from featstore.store import JoinedBags
     from featstore.store.scales import checked_scales
 
     views = bags.views if isinstance(bags, JoinedBags) else (bags,)
-    for given in wanted:
-        for view in views if given else ():
-            checked_scales(given["scales"], view.scales)
+    for given in filter(None, wanted):
+        for store, view in zip(stores, views, strict=True):
+            try:
+                checked_scales(given["scales"], view.scales)
+            except SettingError as error:
+                found = f"{option}: {store.path} has {error.found}"
+                raise SettingError(found, expected=error.expected, remedy=error.remedy) from error

@@ -37,6 +37,8 @@ def info(
         print_json(found)
         return
     recipe = found.pop("recipe")
+    if "scales" in found:
+        found["scales"] = ["tiles" if scale == 0 else scale for scale in found["scales"]]
     width = max(map(len, found))
     print_lines(f"{name.replace('_', ' '):<{width}}  {_words(value)}" for name, value in found.items())
     encoder = recipe.get("encoder")

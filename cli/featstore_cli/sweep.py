@@ -100,7 +100,7 @@ def sweep(
     for path, store in zip(paths, opened, strict=True):
         for most, number in product(blobs, _stored(store.repeats) if asked is None else asked):
             bags = training_bags([store], number, labels, group, max_blobs=most)
-            check_scales(bags, settings_of.values())
+            check_scales(bags, [store], settings_of.values())
             origin = {"store": str(path), "fingerprint": store.fingerprint, "version": store.version}
             settings.append(({**origin, "max_blobs": most, "repeats": number}, bags))
     aligned = aligned_bags([bags for _, bags in settings], opened)

@@ -17,7 +17,7 @@ from featstore.extract.plan import ImageJob, Repeats, Shard
 from featstore.extract.resolution import plan_at_resolutions
 from featstore.extract.sink import EmbeddingSink
 from featstore.extract.station import Engine, Setup, Station
-from featstore.recipe import Recipe
+from featstore.recipe import OBJECT, Recipe
 
 __all__ = ["Estimate", "estimate"]
 
@@ -38,7 +38,8 @@ class Estimate:
         Of the data, or of the shard.
     to_do : int
         Images of which something is missing.
-    blobs : int
+    blobs, crops : int
+        A blob has a crop at each scale, and tiles.
         Of all images; see ``exact``.
     present, to_compute : int
         Embeddings that are stored already, and that are missing.
@@ -55,6 +56,7 @@ class Estimate:
     images: int
     to_do: int
     blobs: int
+    crops: int
     present: int
     to_compute: int
     bytes: int
@@ -100,17 +102,20 @@ def estimate(
         jobs = list(plan.jobs)
         sample = [jobs[place] for place in np.unique(np.linspace(0, len(jobs) - 1, SAMPLE).astype(int))] if jobs else []
         loader = Loader(recipe, encoder)
-        blobs = [_count_blobs(loader, job, interrupts.check) for job in sample]
-        rate, start_s = _warm_up(setup, engine, sample, interrupts.check) if sum(blobs) else (0.0, 0.0)
-    missing = [sum(len(job.missing(blob)) for blob in range(count)) for job, count in zip(sample, blobs, strict=True)]
+        found = [_scales_found(loader, job, interrupts.check) for job in sample]
+        rate, start_s = _warm_up(setup, engine, sample, interrupts.check) if any(found) else (0.0, 0.0)
+    missing = [len(job.missing(crop)) for job, scales in zip(sample, found, strict=True) for crop in range(len(scales))]
     scale = len(jobs) / max(1, len(sample))
     to_compute = round(scale * sum(missing))
     done = [(record.image, known) for record, _ in plan.settled if (known := sink.images.get(record.image))]
     present = sum(len(sink.stored(image, known.identity)) for image, known in done)
+    crops = sum(known.blobs for _, known in done)
+    own = crops if recipe.crops.of_one_scale else sink.own_blobs(image for image, _ in done)
     return Estimate(
         images=len(records),
         to_do=len(jobs),
-        blobs=sum(known.blobs for _, known in done) + round(scale * sum(blobs)),
+        blobs=own + round(scale * sum(each.count(OBJECT) for each in found)),
+        crops=crops + round(scale * sum(map(len, found))),
         present=present + sum(len(job.stored) for job in jobs),
         to_compute=to_compute,
         bytes=to_compute * recipe.encoder.dim * np.dtype(dtype).itemsize,
@@ -120,12 +125,12 @@ def estimate(
     )
 
 
-def _count_blobs(loader: Loader, job: ImageJob, check: Callable[[], None]) -> int:
-    """Count the blobs of an image; one that can't be used has none."""
+def _scales_found(loader: Loader, job: ImageJob, check: Callable[[], None]) -> list[int]:
+    """List the scale of each crop of an image; one that can't be used has none."""
     check()
     image = Loaded(job)
     loader.look(image)
-    return len(image.boxes)
+    return [scale for *_, scale, _ in image.boxes]
 
 
 def _warm_up(

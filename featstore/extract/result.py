@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from featstore.crops import STAINS_KEPT
 from featstore.dataset import Dataset, ImageRecord
-from featstore.extract.sink import Known
+from featstore.extract.sink import EmbeddingSink
 from featstore.extract.stages import STAGES, Bottleneck
 
 __all__ = ["Extraction", "Progress", "summarise"]
@@ -43,7 +42,8 @@ class Extraction:
         Images in the store that the data no longer hold; they stay.
     replaced : int
         Images whose content had changed.
-    blobs : int
+    blobs, crops : int
+        Of the run's images; a blob has a crop at each scale, and tiles.
     computed : int
         Embeddings computed by this run.
     seconds : float
@@ -64,6 +64,7 @@ class Extraction:
     absent: list[str] = field(default_factory=list)
     replaced: int = 0
     blobs: int = 0
+    crops: int = 0
     computed: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -72,7 +73,7 @@ class Extraction:
 
 
 def summarise(
-    result: Extraction, dataset: Dataset, records: tuple[ImageRecord, ...], images: Mapping[str, Known]
+    result: Extraction, dataset: Dataset, records: tuple[ImageRecord, ...], sink: EmbeddingSink, *, of_one_scale: bool
 ) -> None:
     """Count images and blobs of a run's own records, and list those without embeddings.
 
@@ -83,18 +84,23 @@ def summarise(
     dataset : Dataset
     records : tuple of ImageRecord
         Those of the run: all, or a shard.
-    images : mapping from str to Known
-        What the sink knows now.
+    sink : EmbeddingSink
+        With what was found committed.
+    of_one_scale : bool
+        Whether each blob has one crop.
     """
+    images, used = sink.images, []
     for record in records:
         known = images[record.image]
         if known.left_out:
             result.rejected.append({"image": record.image, "reason": known.left_out, "note": known.note})
             continue
-        result.images += 1
-        result.blobs += known.blobs
+        used.append(record.image)
+        result.crops += known.blobs
         if known.source != "mask" and record.mask_path:
             result.fallbacks.append({"image": record.image, "source": known.source, "note": known.note})
         if STAINS_KEPT in known.note:
             result.unnormalised.append({"image": record.image, "reason": "stains_kept", "note": known.note})
+    result.images = len(used)
+    result.blobs = result.crops if of_one_scale else sink.own_blobs(used)
     result.absent = sorted(images.keys() - {record.image for record in dataset.records})

@@ -96,7 +96,7 @@ def extract(
             ):
                 chosen.embed(plan.jobs, storing.put, interrupts.check)
         result.version = sink.commit()
-    summarise(result, dataset, records, sink.images)
+    summarise(result, dataset, records, sink, of_one_scale=recipe.crops.of_one_scale)
     result.seconds = time.perf_counter() - started
     if records and not result.images and not shard:
         raise DataError(

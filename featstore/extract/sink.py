@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
@@ -59,6 +59,9 @@ class EmbeddingSink(Protocol):
 
     def stored(self, image: str, identity: tuple[str, str]) -> set[tuple[int, int]]:
         """Tell the (blob, repeat) pairs there for an image of this content."""
+
+    def own_blobs(self, images: Iterable[str]) -> int:
+        """Count blobs of images that are used, and not their crops at other scales; of what was committed."""
 
     def register(self, image: str, **facts: Any) -> None:
         """Note what is known of an image."""

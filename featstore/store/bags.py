@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from featstore.errors import DataError
 from featstore.store.instances import Bag, Instances, Located, Repeats, SharedRows, repeat_numbers
 from featstore.store.runs import rows_of_runs, run_means, run_starts
-from featstore.store.scales import TILES, at_scales, side_by_side
+from featstore.store.scales import at_scales, in_order, side_by_side
 
 __all__ = ["Bag", "Bags", "Instances"]
 
@@ -156,8 +156,7 @@ class Bags:
     @property
     def scales(self) -> list[int]:
         """The scales present: 1 (blobs), then wider squares around them, then 0 (tiles)."""
-        found = np.unique(self._rows.scale_at(self._all_rows()[0])).tolist()
-        return sorted(found, key=lambda scale: (scale == TILES, scale))
+        return in_order(self._rows.scale_at(self._all_rows()[0]))
 
     @property
     def lacking_repeats(self) -> int:

@@ -19,7 +19,7 @@ from featstore.store.index import KeyIndex, blob_table
 from featstore.store.keys import named_table
 from featstore.store.packed import PackedVersion, read_packed
 from featstore.store.runs import run_starts
-from featstore.store.scales import scales_of_rows
+from featstore.store.scales import counts_of_scales, scales_of_rows
 from featstore.store.subsets import as_labelled, chosen_rows, first_blobs, is_whole, positions, repeats_up_to
 
 __all__ = ["Store", "open_store"]
@@ -252,7 +252,7 @@ class Store:
             "dtype": self.dtype,
             "images": len(usable),
             "left_out": int(images.left_out.sum()),
-            "blobs": len(run_starts(index.image, index.blob)),
+            **counts_of_scales(*self._read),
             "repeats": self.repeats,
             "splits": images.counts("split", usable),
             "classes": images.counts("label", usable),

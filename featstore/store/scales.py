@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,26 @@ from numpy.typing import NDArray
 
 from featstore.canonical import different_wholes, require
 from featstore.errors import DataError, SettingError
-from featstore.store.disk.segments import BLOB_COLUMNS
+from featstore.recipe import OBJECT
+from featstore.store.disk.columns import ImageTable
+from featstore.store.disk.segments import BLOB_COLUMNS, Segment
+from featstore.store.index import KeyIndex, blob_table
 from featstore.store.instances import SharedRows
 from featstore.store.runs import run_means, run_starts
 
 if TYPE_CHECKING:
     from featstore.store.bags import Bags
-    from featstore.store.index import KeyIndex
 
-__all__ = ["TILES", "at_scales", "checked_scales", "scales_of_rows", "side_by_side"]
+__all__ = [
+    "TILES",
+    "at_scales",
+    "checked_scales",
+    "counts_of_scales",
+    "in_order",
+    "own_blobs",
+    "scales_of_rows",
+    "side_by_side",
+]
 
 TILES = 0
 """The scale of tiles."""
@@ -113,6 +124,34 @@ def scales_of_rows(
     there = known[at] == wanted
     scale, parent = (table[at, BLOB_COLUMNS.index(name)] for name in ("scale", "parent"))
     return np.where(there, scale, 1).astype(np.int32), np.where(there, parent, index.blob[rows]).astype(np.int32)
+
+
+def own_blobs(segments: Sequence[Segment], images: ImageTable, wanted: Iterable[str]) -> int:
+    """Count the blobs of some images, those that are left out aside: crops at scale 1."""
+    names, table = blob_table(segments, images)
+    chosen = np.isin(names, list(wanted))[table[:, 0]]
+    return int((chosen & (table[:, BLOB_COLUMNS.index("scale")] == OBJECT)).sum())
+
+
+def counts_of_scales(index: KeyIndex, table: NDArray[np.int32] | None) -> dict[str, Any]:
+    """Count blobs; where these have crops at several scales tell the scales, too, and how many crops there are.
+
+    Parameters
+    ----------
+    index : KeyIndex
+    table : ndarray of shape (n_blobs, 9), int32, or None
+        As `scales_of_rows` takes it; None where all crops are the blobs' own.
+    """
+    crops = run_starts(index.image, index.blob)
+    if table is None:
+        return {"blobs": len(crops)}
+    scale, _ = scales_of_rows(index, table, crops)
+    return {"blobs": int((scale == OBJECT).sum()), "crops": len(crops), "scales": in_order(scale)}
+
+
+def in_order(scale: NDArray[np.int32]) -> list[int]:
+    """List the scales that there are: blobs, wider squares, tiles."""
+    return sorted(np.unique(scale).tolist(), key=lambda scale: (scale == TILES, scale))
 
 
 def _named(scales: Sequence[int]) -> str:

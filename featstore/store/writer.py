@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import count
@@ -21,6 +21,7 @@ from featstore.store.images import ImageRow, check_row
 from featstore.store.index import KeyIndex
 from featstore.store.pending import Pending
 from featstore.store.rows import Added, Identity, Rows, checked_embeddings
+from featstore.store.scales import own_blobs
 
 __all__ = ["StoreWriter"]
 
@@ -83,6 +84,10 @@ class StoreWriter:
         if opened is None or opened.identity != identity or (image, identity) in self._replaced:
             return there
         return there | self._index.keys_of(image)
+
+    def own_blobs(self, images: Iterable[str]) -> int:
+        """Count blobs of images that are used, and not their crops at other scales, as of this writer's last commit."""
+        return own_blobs(self._base.read_segments(), self._base.images, images)
 
     def register(self, image: str, **facts: Any) -> None:
         """Note what is known of an image (fields of `ImageRow`); with new content, its old rows no longer count.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, column_or_1d, indexable, validate_data
 
-from featstore.canonical import is_whole
+from featstore.canonical import is_number, is_whole
 from featstore.errors import DataError, LabelError, SettingError
 from featstore.store.bags import Bags
 from featstore.store.joined import JoinedBags
@@ -43,11 +42,6 @@ def require(ok: bool, found: str, expected: str, remedy: str = "") -> None:
     """Raise `SettingError` unless ``ok``."""
     if not ok:
         raise SettingError(found, expected=expected, remedy=remedy)
-
-
-def is_number(value: Any, low: float, high: float) -> bool:
-    """Tell whether ``value`` is a number from ``low`` up to, and without, ``high``."""
-    return isinstance(value, Real) and low <= float(value) < high
 
 
 def are_weights(value: Any, count: int) -> bool:

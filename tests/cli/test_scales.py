@@ -14,8 +14,26 @@ EXTRACT = ("--encoder", "stain-texture", "--workers", 0)
 @pytest.fixture(scope="module")
 def scaled(small_data, featstore_json, tmp_path_factory):
     path = tmp_path_factory.mktemp("scales") / "s.store"
-    featstore_json("extract", small_data, "--store", path, *EXTRACT, "--scales", "1,2", "--tiles", 64)
+    told = featstore_json("extract", small_data, "--store", path, *EXTRACT, "--scales", "1,2", "--tiles", 64)
+    assert_counted(told, path)
     return path
+
+
+def assert_counted(told, path) -> None:
+    """Blobs are blobs, as in a store of one scale; their crops are counted beside them."""
+    scale = open_store(path).blobs["scale"]
+    assert (told["blobs"], told["crops"], told["scales"]) == ((scale == 1).sum(), len(scale), [1, 2, 0])
+
+
+def test_blobs_are_counted_and_not_their_crops(scaled, small_data, featstore, featstore_json) -> None:
+    assert_counted(featstore_json("store", "info", scaled), scaled)
+    told = featstore("store", "info", scaled).stdout
+    assert "scales       1, 2, tiles" in told
+    again = ("extract", small_data, "--store", scaled, *EXTRACT, "--scales", "1,2", "--tiles", 64)
+    scale = open_store(scaled).blobs["scale"]
+    wanted = f"{(scale == 1).sum()} blobs in {len(scale)} crops"
+    for options in ((), ("--dry-run",)):
+        assert wanted in featstore(*again, *options).stdout
 
 
 def test_a_model_of_some_scales_predicts_by_them(scaled, featstore_json, tmp_path) -> None:
@@ -35,6 +53,27 @@ def test_scale_1_of_several_learns_what_it_does_alone(scaled, small_data, featst
     alone = featstore_json("evaluate", tmp_path / "alone.store", *quick, "--out", tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
     assert (one["scales"], alone["scales"]) == ("1", None)
+
+
+def test_another_store_is_compared_by_all_that_it_has_and_not_by_the_scales_of_this_one(
+    scaled, small_data, featstore, featstore_json, tmp_path
+) -> None:
+    plain = tmp_path / "plain.store"
+    featstore_json("extract", small_data, "--store", plain, *EXTRACT)
+    quick = ("evaluate", scaled, "--preset", "m4", "--folds", 3, "--inner-folds", 2, "--scales", "2")
+    assert not {"crops", "scales"} & featstore_json("store", "info", plain).keys()
+    found = featstore_json(*quick, "--against", plain)
+    assert (found["scales"], found["against_scales"]) == ("2", None)
+    same = featstore_json(*quick, "--against-scales", "1")
+    assert same["against_scales"] == "1"
+    assert same["comparison"] == found["comparison"]
+    told = " ".join(featstore(*quick, "--against", plain).stdout.split())
+    assert f"Less {plain}, m4, on the same images" in told
+    result = featstore(*quick, "--against", plain, "--against-scales", "1:2")
+    assert result.exit_code == 1
+    assert f"--against-scales: {plain} has no crops at scale 2; expected some of scale 1" in " ".join(
+        result.stderr.split()
+    )
 
 
 def test_scales_are_compared(scaled, featstore, featstore_json, tmp_path) -> None:
@@ -88,7 +127,7 @@ def test_scales_that_are_not_stored_are_told_before_any_work(scaled, featstore, 
     result = featstore(command, scaled, "--scales", "4")
     assert result.exit_code == 1
     said = " ".join(result.stderr.split())
-    assert "no crops at scale 4; expected some of scale 1, scale 2, tiles" in said
+    assert f"--scales: {scaled} has no crops at scale 4; expected some of scale 1, scale 2, tiles" in said
 
 
 @pytest.mark.parametrize("scales", ["", "0", "1:2+4", "1:1", "one", "1+", "1:tiles:tiles"])

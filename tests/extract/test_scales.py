@@ -122,7 +122,12 @@ def test_what_is_to_be_computed_counts_all_crops(challenge, scaled, stain_textur
     recipe = Recipe(stain_texture.settings, TILES)
     with create_store(tmp_path / "none.store", recipe.to_dict(), stain_texture.settings.dim) as writer:
         found = estimate(find_dataset(challenge), stain_texture, recipe, writer, repeats=Repeats(train=1))
-    assert (found.to_compute, found.blobs) == (len(store), len(store.blobs))
+    own = int((store.blobs["scale"] == 1).sum())
+    assert (found.to_compute, found.crops, found.blobs) == (len(store), len(store.blobs), own)
+    with create_store(tmp_path / "s.store", recipe.to_dict(), stain_texture.settings.dim) as writer:
+        again = estimate(find_dataset(challenge), stain_texture, recipe, writer, repeats=Repeats(train=1))
+        run = extract(find_dataset(challenge), stain_texture, recipe, writer, repeats=Repeats(train=1))
+    assert (again.crops, again.blobs) == (run.crops, run.blobs) == (found.crops, found.blobs)
 
 
 def test_tiles_of_a_resolution(challenge, scaled, tmp_path) -> None:

@@ -65,7 +65,7 @@ def merge(sources: Sequence[str | Path], target: str | Path, *, prefer: str | No
     RecipeMismatchError
         If recipes differ.
     DataError
-        If sources disagree, and nothing is preferred.
+        If sources disagree, and nothing is preferred; or on the resolution that tiles of an image were cut by.
     StoreFormatError
         If the target is there already.
     """
@@ -135,6 +135,7 @@ def _merged_rows(stores: Sequence[Store]) -> tuple[dict[str, ImageRow], list[str
                 rows[row.image] = row
                 continue
             first = rows[row.image]
+            _require_one_resolution(store, first, row)
             conflicts.extend(f"{store.path}: {found}" for found in _disagreements(first, row))
             rows[row.image] = _filled(first, row)
     return rows, conflicts
@@ -149,10 +150,22 @@ def _disagreements(first: ImageRow, second: ImageRow) -> Iterator[str]:
             yield f"{first.image!r} has {name} {other!r}, not {one!r}"
 
 
+def _require_one_resolution(store: Store, first: ImageRow, second: ImageRow) -> None:
+    """Refuse tiles of one image that were cut by two resolutions: keys that one store alone has would mix them."""
+    may_count = first.identity == second.identity or first.reason or second.reason
+    if first.mpp and second.mpp and first.mpp != second.mpp and may_count:
+        raise DataError(
+            f"the stores disagree: {store.path}: {first.image!r} has mpp {second.mpp}, not {first.mpp}",
+            expected="tiles of an image that were cut by one resolution; --prefer does not decide this",
+            remedy="Extract the data of the store that is wrong anew, with the column mpp put right.",
+        )
+
+
 def _filled(first: ImageRow, second: ImageRow) -> ImageRow:
     """Take what the first does not say from the second, and all of it where the first could not use the image."""
     start, other = (second, first) if first.reason and not second.reason else (first, second)
-    said = {name: getattr(start, name) or getattr(other, name) for name in ("label", "group")}
+    shared = ("label", "group", "mpp") if start.identity == other.identity else ("label", "group")
+    said = {name: getattr(start, name) or getattr(other, name) for name in shared}
     return replace(start, **said, split=first.split, position=first.position, sample_index=first.sample_index)
 
 

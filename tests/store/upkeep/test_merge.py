@@ -135,6 +135,26 @@ def test_each_conflict_is_named_and_the_preferred_store_is_right(make, tmp_path,
         assert verify(merged.path).ok
 
 
+@pytest.mark.parametrize("prefer", [None, "first", "last"])
+def test_tiles_of_two_resolutions_are_never_mixed(make, tmp_path, prefer):
+    """Repeat 2 is in one store alone: it would stand beside clean tiles of another size."""
+    sources = [make("a.store", [0, 1], mpp="0.5"), make("b.store", [1, 2], repeats=(0, 2), mpp="0.25")]
+    one, other = ("0.25", "0.5") if prefer != "last" else ("0.5", "0.25")
+    with pytest.raises(DataError, match=rf"'01\.png' has mpp {one}, not {other}; expected .*--prefer does not decide"):
+        merge(sources, tmp_path / "no.store", prefer=prefer)
+    assert not (tmp_path / "no.store").exists()
+
+
+def test_a_resolution_that_one_store_alone_says_is_kept_with_its_tiles(make, tmp_path):
+    one, two = make("a.store", [1], mpp=""), make("b.store", [1], repeats=(0, 2), mpp="0.25")
+    merge([one, two], tmp_path / "all.store")
+    assert open_store(tmp_path / "all.store").images["01.png"].mpp == "0.25"
+    three = make("c.store", [1], sha256="changed", mpp="0.5")  # of other content no row of the others counts
+    merge([three, two], tmp_path / "other.store", prefer="first")
+    assert open_store(tmp_path / "other.store").images["01.png"].mpp == "0.5"
+    assert open_store(tmp_path / "other.store").repeats == [0, 1]
+
+
 def test_many_conflicts_are_counted(make, tmp_path):
     sources = [make("a.store", range(9)), make("b.store", range(9), factor=2.0)]
     with pytest.raises(DataError, match=r"'00\.png', 0, 0\) differs.*; and 31 more"):
