@@ -180,6 +180,29 @@ def test_colours_change_with_the_choice(opened, how) -> None:
     assert tab.locator("[data-legend]:visible").get_attribute("data-legend") == how
 
 
+def test_after_printing_the_legend_is_that_of_the_colours_again(opened) -> None:
+    tab = opened()
+    tab.check("input[value=error]")
+    legend = "[...document.querySelectorAll('[data-legend]:not([hidden])')].map((each) => each.dataset.legend)"
+    for event, shown in (("beforeprint", "class"), ("afterprint", "error")):
+        tab.evaluate(f"window.dispatchEvent(new Event('{event}'))")
+        assert tab.evaluate(legend) == [shown]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axes_of_the_map_are_written_in_the_colour_of_text(opened, scheme) -> None:
+    tab = opened(color_scheme=scheme)
+    read = "Bokeh.documents[0].get_model_by_name('{}').axis_label_text_color"
+    body = "getComputedStyle(document.body).color"
+    assert {tab.evaluate(read.format(name)) for name in ("x-axis", "y-axis")} == {tab.evaluate(body)}
+    tab.emulate_media(color_scheme="dark" if scheme == "light" else "light")
+    for _ in range(50):  # a browser tells of the change with the next frame; the page's policy forbids to wait in it
+        if tab.evaluate(read.format("x-axis")) == tab.evaluate(body):
+            return
+        tab.wait_for_timeout(50)
+    pytest.fail("the axes kept the colour of the other scheme")
+
+
 def test_a_neighbour_list_at_a_time(opened) -> None:
     tab = opened()
     tab.select_option("#neighbour-choice", index=2)
