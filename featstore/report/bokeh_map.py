@@ -17,8 +17,8 @@ __all__ = ["TARGET", "bokeh_script", "map_data", "plot_item"]
 TARGET = "map-plot"
 """The id of the element that the plot goes into."""
 
-_TEXT = "#7a7a7a"
-"""Told from white and from black alike."""
+_LINE = "#7a7a7a"
+"""Told from white and from black alike; text needs more, and gets the page's own colour from its script."""
 
 _ID = re.compile(r"p[0-9]+")
 
@@ -82,7 +82,7 @@ def plot_item(section: PlacesSection) -> dict[str, Any]:
         size="size",
         marker="shape",
         fill_color="colour",
-        line_color=_TEXT,
+        line_color=_LINE,
         line_width=0.5,
         fill_alpha=0.9,
         nonselection_fill_alpha=0.5,
@@ -90,10 +90,10 @@ def plot_item(section: PlacesSection) -> dict[str, Any]:
     )
     plot.add_tools(HoverTool(renderers=[points], tooltips=None), TapTool(renderers=[points]))
     plot.toolbar.logo = None
-    for axis in plot.axis:
-        axis.axis_label_text_color = axis.major_label_text_color = _TEXT
-        axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = _TEXT
-    plot.grid.grid_line_color, plot.grid.grid_line_alpha = _TEXT, 0.2
+    for axis, name in zip((plot.xaxis[0], plot.yaxis[0]), ("x-axis", "y-axis"), strict=True):
+        axis.name = name
+        axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = _LINE
+    plot.grid.grid_line_color, plot.grid.grid_line_alpha = _LINE, 0.2
     item: dict[str, Any] = _renumbered(json.loads(json.dumps(json_item(plot, ID(TARGET)))), {})
     return item
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featstore.report.curves import draw_rows
 from featstore.report.palette import BLUE, GREY, INK, ORANGE, SHAPES, VERMILION, Mark
 from featstore.report.svg import chart, inline_svg
-from featstore.report.words import shortened, shown
+from featstore.report.words import UNLABELLED, shortened, shown
 
 __all__ = ["class_bars", "confusion", "reliability", "scatter", "swept"]
 
@@ -24,6 +24,7 @@ def class_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
     Parameters
     ----------
     counts : mapping of class to mapping of split to int
+        That of images without a label is empty.
     """
     names = list(counts)[:MOST_BARS]
     with chart(5.2, 0.9 + 0.28 * len(names)) as figure:
@@ -37,13 +38,13 @@ def class_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
                 left += values
         for place, value in zip(places, left, strict=True):
             axes.text(value, place, f" {value:.0f}", va="center", fontsize=9)
-        axes.set_yticks(places, [shortened(name) for name in names])
+        axes.set_yticks(places, [shortened(name or UNLABELLED) for name in names])
         axes.set(xlabel="images with embeddings", xmargin=0.1)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
-        told = ", ".join(f"{shown(name)}: {sum(counts[name].values())}" for name in names)
-        return inline_svg(figure, f"Bars: images of each class. {told}.")
+        told = ", ".join(f"{shown(name or UNLABELLED)}: {sum(counts[name].values())}" for name in names)
+        return inline_svg(figure, f"Bars: images of each class. {told}.", "classes")
 
 
 def confusion(matrix: NDArray[np.intp], classes: Sequence[str]) -> str:
@@ -80,7 +81,7 @@ def confusion(matrix: NDArray[np.intp], classes: Sequence[str]) -> str:
             f"Confusion matrix: {right} of {int(matrix.sum())} images are predicted rightly; the table has all counts."
         )
         grey = f" The grey cell has images of the {others} others that are predicted as one of these, rightly or not."
-        return inline_svg(figure, told + grey * bool(others))
+        return inline_svg(figure, told + grey * bool(others), "confusion")
 
 
 def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> str:
@@ -103,7 +104,8 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> str
         axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="share that is right", aspect="equal")
         axes.grid(alpha=0.25)
         axes.legend(loc="upper left", fontsize=9)
-        return inline_svg(figure, "Reliability diagram: share of right predictions over confidence; the table has it.")
+        told = "Reliability diagram: share of right predictions over confidence; the table has it."
+        return inline_svg(figure, told, "reliability")
 
 
 def scatter(places: NDArray[np.float64], marked: Sequence[Mark], told: str, labels: tuple[str, str]) -> str:
@@ -125,7 +127,7 @@ def scatter(places: NDArray[np.float64], marked: Sequence[Mark], told: str, labe
             style: dict[str, Any] = {"s": 3.2 * mark.size, "color": mark.colour, "marker": SHAPES[mark.shape][0]}
             axes.scatter(*of_mark.T, **style, edgecolor=INK, linewidth=0.3)
         axes.set(xlabel=labels[0], ylabel=labels[1])
-        return inline_svg(figure, told)
+        return inline_svg(figure, told, "map")
 
 
 def swept(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -133,7 +135,7 @@ def swept(rows: Sequence[Mapping[str, Any]]) -> str:
     with chart(7, 4.2) as figure:
         axes = figure.add_subplot()
         draw_rows(axes, rows)
-        return inline_svg(figure, "Curve: macro-F1 over what was varied; the table has the numbers.")
+        return inline_svg(figure, "Curve: macro-F1 over what was varied; the table has the numbers.", "sweep")
 
 
 def _largest(matrix: NDArray[np.intp], names: Sequence[str]) -> tuple[NDArray[np.intp], list[str]]:

@@ -167,7 +167,7 @@ def _written(
         "title": subject.store.path.name,
         "software": __version__,
         "encoder": encoder.get("name", "unknown") if isinstance(encoder, Mapping) else encoder or "unknown",
-        "classes": sum(name != "no label" for name in values["data"]["classes"]),
+        "classes": sum(map(bool, values["data"]["classes"])),
         "sections": sections,
         "notes": notes,
         "model_name": subject.model_name if subject.model is not None else "",

@@ -46,7 +46,7 @@ def chart(width_in: float, height_in: float) -> Iterator[Any]:
         yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def inline_svg(figure: Any, told: str) -> str:
+def inline_svg(figure: Any, told: str, name: str) -> str:
     """Return a figure as an ``<svg>`` element.
 
     Parameters
@@ -54,6 +54,8 @@ def inline_svg(figure: Any, told: str) -> str:
     figure : Figure
     told : str
         What it shows, for those who can't see it.
+    name : str
+        What its ids begin with, since those of all charts on a page must differ.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -63,6 +65,7 @@ def inline_svg(figure: Any, told: str) -> str:
     text = file.getvalue()
     drawing = text[text.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
     drawing = drawing.replace(INK, "currentColor")
     head, rest = drawing.split(">", 1)
     head = re.sub(r'\s(?:width|height)="[^"]*"', "", head).replace("\n", " ")

@@ -18,7 +18,7 @@ from featstore.dataset.pixels import decode_image
 from featstore.errors import DataError
 from featstore.store import ImageRow
 
-__all__ = ["Originals", "Thumbnails", "encode_webp", "shrunk"]
+__all__ = ["Originals", "Thumbnails", "encode_webp", "encode_within", "shrunk"]
 
 Pixels = NDArray[np.uint8]
 
@@ -27,6 +27,7 @@ MOST = 3000
 BUDGET_BYTES = 6_500_000
 """Of the pictures; base64 makes a third more of it."""
 
+_SMALLEST_PX = 60
 _QUALITIES = (72, 60, 48, 36, 24, 12, 5)
 
 
@@ -116,10 +117,7 @@ class Thumbnails:
             else:
                 small[name] = shrunk(pixels, SIDE_PX)
             callback(number + 1, min(len(names), MOST))
-        for quality in _QUALITIES:
-            made.files = {name: encode_webp(pixels, quality) for name, pixels in small.items()}
-            if sum(map(len, made.files.values())) <= BUDGET_BYTES:
-                break
+        made.files = encode_within(small, BUDGET_BYTES)
         return made
 
     def number(self, image: str) -> int | None:
@@ -148,6 +146,19 @@ def shrunk(pixels: Pixels, side_px: int) -> Pixels:
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     cv2 = opencv()
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def encode_within(pictures: Mapping[str, Pixels], budget_bytes: int, first: int = _QUALITIES[0]) -> dict[str, bytes]:
+    """Encode pictures at the best quality, from the ``first`` on, at which all fit into a budget; else smaller ones."""
+    while True:
+        for quality in (first, *(each for each in _QUALITIES if each < first)):
+            files = {name: encode_webp(pixels, quality) for name, pixels in pictures.items()}
+            if sum(map(len, files.values())) <= budget_bytes:
+                return files
+        longest = max(max(pixels.shape[:2]) for pixels in pictures.values())
+        if longest < _SMALLEST_PX:
+            return files
+        pictures = {name: shrunk(pixels, longest * 2 // 3) for name, pixels in pictures.items()}
 
 
 def encode_webp(pixels: Pixels, quality: int) -> bytes:

@@ -7,7 +7,10 @@ from typing import Any
 
 from featstore.dataset.records import plural
 
-__all__ = ["number", "percent", "plural", "shortened", "shown", "span"]
+__all__ = ["UNLABELLED", "number", "percent", "plural", "shortened", "shown", "span"]
+
+UNLABELLED = "(no label)"
+"""What stands in a chart or a legend for images without one; a class may be called anything."""
 
 LONGEST_NAME = 24
 """On a chart; tables have all of it."""

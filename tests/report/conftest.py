@@ -20,6 +20,25 @@ from featstore.toolkit import m4
 
 DIM = 12
 
+FIGURE = {"mean": 0.4321, "std": None, "ci_low": 0.35, "ci_high": 0.51}
+ESTIMATE = dict.fromkeys(("macro_f1", "accuracy", "ece", "brier", "log_loss"), FIGURE) | {
+    "per_class": {
+        "ants": {"images": 15, "f1": 0.5, "precision": None, "recall": 0.25, "f1_ci_low": 0.1, "f1_ci_high": 1}
+    },
+    "images": 45,
+    "groups": 23,
+    "folds": 5,
+    "seeds": 1,
+}
+SWEPT = {
+    "store": "a.store",
+    "preset": "m5",
+    "max_blobs": None,
+    "images": 9,
+    "macro_f1_ci_low": 0.3,
+    "macro_f1_ci_high": 0.5,
+}
+
 
 class Read(HTMLParser):
     """The tables, texts and tags of a page, as a browser reads them."""

@@ -7,9 +7,6 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
-from featstore.report import Subject, make_page
-from featstore.report.thumbnails import Originals
-from featstore.store import NewLabel, create_store, open_store, relabel
 from featstore.toolkit import m4
 
 from .conftest import Read, map_data, numbered, write_pictures
@@ -69,6 +66,25 @@ def test_calibration_is_told_before_and_after(fitted, read) -> None:
 def test_groups_stay_in_one_fold(read) -> None:
     assert "no group lies in more than one fold" in read.text
     assert sum(int(row[0]) for row in read.table("val macro-F1").values()) == 45
+
+
+def test_groups_are_those_that_the_folds_keep_together(make_store, page_of) -> None:
+    """A group that reaches into the test split, or has no label, is none that a fold could tear apart."""
+    images = numbered(("a", "b"), 8, 4) | {"x.png": ("", "train")}
+    store = make_store(images, {"img_000.png": "p", "img_002.png": "p", "test_000.png": "q", "test_001.png": "q"})
+    X = store.bags()
+    read = Read(page_of(store, m4(0, 2).fit(X, X.labels)).html.decode())
+    assert "The labelled training images are of 7 groups" in read.text
+    assert "2 folds of 8 images in 7 groups" in read.text
+
+
+def test_a_class_that_is_called_no_label_is_a_class(make_store, page_of) -> None:
+    images = numbered(("no label", "b"), 6, 2)
+    page = page_of(make_store(images))
+    rows = next(rows for rows in Read(page.html.decode()).tables if rows[0] == ["class", "train", "test"])
+    assert rows[1:] == [["b", "3", "0"], ["no label", "3", "0"], ["no label", "0", "2"]]
+    assert b"<dt>classes</dt><dd>2<" in page.html
+    assert len(set(map_data(page)["looks"]["class"])) == 3
 
 
 def test_the_map_is_sklearns_pca_and_the_same_each_time(fitted, page, page_of) -> None:
@@ -165,99 +181,9 @@ def test_every_picture_and_place_is_named(read) -> None:
         if attributes.get("role") in ("img", "region"):
             assert attributes["aria-label"]
     ids = [attributes["id"] for _, attributes in read.tags if attributes.get("id")]
+    assert len(set(ids)) == len(ids)
     assert [tag for tag, a in read.tags if a.get("class") == "skip"] == ["a"]
     assert {"main", "data", "scores", "map", "errors", "neighbours"} <= set(ids)
-
-
-@pytest.mark.parametrize(
-    ("images", "sections"),
-    [
-        ({}, ["data", "scores"]),
-        ({"one.png": ("a", "train")}, ["data", "scores"]),
-        ({"a.png": ("a", "train"), "b.png": ("a", "train")}, ["data", "scores", "neighbours"]),
-        (numbered(("only",), 9, 0), ["data", "scores", "map", "neighbours"]),
-        (numbered(("",), 5, 5), ["data", "scores", "map", "neighbours"]),
-        (numbered([f"class {n}" for n in range(300)], 600, 3), ["data", "scores", "map", "neighbours"]),
-    ],
-)
-def test_whatever_the_store_holds_there_is_a_page(make_store, page_of, images, sections) -> None:
-    page = page_of(make_store(images) if images else make_store({"x.png": ("", "test")}), None)
-    if images:
-        assert page.sections == sections
-        assert page.images == len(images)
-    Read(page.html.decode())
-
-
-def test_a_model_of_many_classes_and_no_test_images(make_store, page_of) -> None:
-    images = numbered([f"class {n:02d}" for n in range(30)], 150, 0)
-    store = make_store(images)
-    X = store.bags()
-    page = page_of(store, m4(0, 2).fit(X, X.labels))
-    read = Read(page.html.decode())
-    assert "The 11 smallest classes are drawn as one" in read.text
-    assert len(read.table("precision", "recall")) == 30
-    assert "Test images" not in read.text
-
-
-def test_pictures_of_other_files_are_left_out(make_store, page_of, tmp_path) -> None:
-    images = numbered(("a", "b"), 6, 2)
-    store = make_store(images)
-    write_pictures(tmp_path, [name for name in images if name != "img_000.png"])
-    (tmp_path / "img_001.png").write_bytes(b"no image")
-    page = page_of(store, None, tmp_path)
-    assert page.thumbnails == 6
-    assert any("2 images without a picture" in note for note in page.notes)
-
-
-def test_a_model_that_is_of_other_labels_has_no_figures(make_store, page_of) -> None:
-    """The members say of their folds what they said, but the labels are others: nothing can be counted as wrong."""
-    store = make_store(numbered(("a", "b"), 20, 2))
-    X = store.bags()
-    model = m4(0, 2).fit(X, np.where(X.labels == "a", "b", "a"))
-    page = page_of(store, model)
-    assert "errors" not in page.sections
-    assert "has not the training images and labels" in page.html.decode()
-
-
-def test_a_model_of_an_earlier_version_keeps_its_labels(make_store, page_of) -> None:
-    store = make_store(numbered(("a", "b"), 20, 2))
-    X = store.bags()
-    model = m4(0, 2).fit(X, X.labels)
-    relabel(store.path, [NewLabel("img_000.png", "b")])
-    page = page_of(open_store(store.path), model)
-    assert any("fitted on version 1 of the store" in note for note in page.notes)
-    assert Read(page.html.decode()).table("selection figure")["accuracy"][0] == f"{model.oof_accuracy_:.3f}"
-
-
-def test_an_earlier_version_without_images_of_the_model_has_a_page(make_store, page_of, tmp_path) -> None:
-    """Version 1 lacks images that the model of version 2 was fitted on, errors among them."""
-    images = numbered(("a", "b"), 20, 2)
-    store = make_store(dict(list(images.items())[:10]), apart=0.1)
-    with create_store(store.path, recipe=store.recipe, dim=store.dim) as writer:
-        for n, (name, (label, split)) in enumerate(list(images.items())[10:]):
-            row = np.random.default_rng(n).standard_normal((1, store.dim)).astype(np.float32)
-            writer.add(name, [0], [0], row, label=label, split=split)
-    write_pictures(tmp_path, images)
-    X = open_store(store.path).bags()
-    model = m4(0, 2).fit(X, X.labels)
-    earlier = open_store(store.path, version=1)
-    assert set(X.images.tolist()) - set(earlier.images)
-    page = page_of(earlier, model, tmp_path)
-    assert "errors" in page.sections
-    assert any("fitted on version 2 of the store" in note for note in page.notes)
-
-
-def test_a_page_of_the_challenge_stays_under_15_mb(make_store, monkeypatch, tmp_path) -> None:
-    """With pictures that hardly compress."""
-    images = numbered(("a", "b", "c", "d"), 691, 477)
-    store = make_store(images)
-    rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 255, (160, 160, 3), dtype=np.uint8) for _ in range(8)]
-    originals = Originals(None, store.images)
-    monkeypatch.setattr(originals, "read", lambda name: noise[hash(name) % 8])
-    page = make_page(Subject(store, originals))
-    assert page.thumbnails == 1168
-    assert 5e6 < len(page.html) < 15e6
 
 
 def _objects(value):

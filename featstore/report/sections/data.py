@@ -15,11 +15,9 @@ from featstore.report.words import percent, plural
 from featstore.store import ImageRow, Store
 from featstore.store.images import twin_groups
 
-__all__ = ["UNLABELLED", "data_section", "left_out"]
+__all__ = ["data_section", "left_out"]
 
 Values = dict[str, Any]
-
-UNLABELLED = "no label"
 
 _EXAMPLES, _MOST_CLASSES_SHOWN, _MOST_OF_A_REASON, _MOST_VERSIONS, _MOST_GROUPS = 8, 12, 200, 100, 10
 
@@ -49,7 +47,7 @@ def data_section(store: Store) -> Values:
     """Collect what the section shows."""
     usable = store.usable()
     counts = _class_counts(usable)
-    labelled = {name: row.get("train", 0) for name, row in counts.items() if name != UNLABELLED}
+    labelled = {name: row.get("train", 0) for name, row in counts.items() if name}
     return {
         "info": store.info(),
         "splits": Counter(row.split for row in usable.values()),
@@ -57,7 +55,7 @@ def data_section(store: Store) -> Values:
         "bars": class_bars(counts) if counts else "",
         "bars_left_out": max(len(counts) - MOST_BARS, 0),
         "balance": _balance({name: count for name, count in labelled.items() if count}),
-        "groups": _groups(usable),
+        "groups": _groups({name: row for name, row in usable.items() if row.split == "train" and row.label}),
         "examples": _examples(usable),
         "reasons": _reasons(store),
         "sources": _sources(usable),
@@ -75,11 +73,11 @@ def left_out(store: Store) -> dict[str, ImageRow]:
 
 
 def _class_counts(usable: Mapping[str, ImageRow]) -> dict[str, Counter[str]]:
-    """Count images by class and split, the largest class first, those without a label last."""
+    """Count images by class and split, the largest class first, those without a label (an empty one) last."""
     counts: dict[str, Counter[str]] = {}
     for row in usable.values():
-        counts.setdefault(row.label or UNLABELLED, Counter())[row.split] += 1
-    order = sorted(counts, key=lambda name: (name == UNLABELLED, -counts[name].total(), name))
+        counts.setdefault(row.label, Counter())[row.split] += 1
+    order = sorted(counts, key=lambda name: (not name, -counts[name].total(), name))
     return {name: counts[name] for name in order}
 
 
@@ -117,7 +115,7 @@ def _examples(usable: Mapping[str, ImageRow]) -> dict[str, list[str]]:
     """Choose some images of each class, evenly over its images by name."""
     names: dict[str, list[str]] = {}
     for name, row in usable.items():
-        names.setdefault(row.label or UNLABELLED, []).append(name)
+        names.setdefault(row.label, []).append(name)
     if len(names) > _MOST_CLASSES_SHOWN:
         return {}
     return {label: _spread(sorted(names[label]), _EXAMPLES) for label in _class_counts(usable)}

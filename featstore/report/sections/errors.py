@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featstore.errors import FeatstoreError
 from featstore.report.fitted import OutOfFold, member_of
-from featstore.report.thumbnails import Originals, Pixels, encode_webp, shrunk
+from featstore.report.thumbnails import Originals, Pixels, encode_within, shrunk
 from featstore.report.words import plural
 from featstore.store import Store
 from featstore.store.bags import Bag
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ConfidentError", "confident_errors"]
 
 _WIDTH_PX, _QUALITY = 860, 74
+BUDGET_BYTES = 2_500_000
+"""Of all pictures of errors; with the thumbnails of some thousand images the page stays under 15 MB."""
 
 BlobRow = tuple[int, str, float, float, float]
 
@@ -85,20 +87,24 @@ def confident_errors(
     """
     sure = found.probabilities.max(axis=1)
     order = [place for place in np.lexsort((found.images, -sure)) if found.wrong[place]][:most]
-    explained = []
+    explained, drawn = [], {}
     for number, place in enumerate(order):
-        explained.append(_explained(model, store, found, originals, int(place), encoder))
+        error, pixels = _explained(model, store, found, originals, int(place), encoder)
+        explained.append(error)
+        if pixels is not None:
+            drawn[error.image] = pixels
         callback(number + 1, len(order))
-    return explained
+    pictures = encode_within(drawn, BUDGET_BYTES, _QUALITY)
+    return [replace(error, picture=pictures.get(error.image, b"")) for error in explained]
 
 
 def _explained(
     model: Any, store: Store, found: OutOfFold, originals: Originals, place: int, encoder: Encoder | None
-) -> ConfidentError:
+) -> tuple[ConfidentError, Pixels | None]:
     image, fold = str(found.images[place]), int(found.folds[place])
     predicted = str(found.classes[found.predicted[place]])
     member = member_of(model, fold)
-    picture, size = b"", (0, 0)
+    drawn: Pixels | None = None
     blobs, notes = _stored_blobs(member, found.bags[place], predicted)
     try:
         opened, why = _open(originals, image)
@@ -107,11 +113,10 @@ def _explained(
         elif blobs:
             said = _explain(member, store, image, opened, predicted, encoder)
             drawn = _drawn(opened.pixels, said)
-            picture, size = encode_webp(drawn, _QUALITY), (drawn.shape[1], drawn.shape[0])
             notes.extend(said.notes)
-    except FeatstoreError as error:
-        notes.append(f"no picture: {error}")
-    return ConfidentError(
+    except FeatstoreError as failure:
+        notes.append(f"no picture: {failure}")
+    error = ConfidentError(
         image=image,
         label=str(found.classes[found.codes[place]]),
         predicted=predicted,
@@ -119,10 +124,11 @@ def _explained(
         probability_of_label=float(found.probabilities[place, found.codes[place]]),
         fold=fold,
         blobs=blobs,
-        picture=picture,
-        size=size,
+        picture=b"",
+        size=(0, 0) if drawn is None else (drawn.shape[1], drawn.shape[0]),
         notes=tuple(notes),
     )
+    return error, drawn
 
 
 def _open(originals: Originals, image: str) -> tuple[Picture | None, str]:
@@ -156,8 +162,6 @@ def _explain(
 
 def _drawn(pixels: Pixels, said: Explanation) -> Pixels:
     """Draw an explanation; its notes stand beside the picture, as text."""
-    from dataclasses import replace
-
     from featstore.dataset.pixels import decode_image
     from featstore.explain import explanations_png
 

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from featstore.report.charts import scatter
 from featstore.report.fitted import OutOfFold
 from featstore.report.palette import BLUE, VERMILION, Mark, marks
-from featstore.report.sections.data import UNLABELLED
 from featstore.report.sections.neighbours import Embedded
-from featstore.report.words import percent
+from featstore.report.words import UNLABELLED, percent
 from featstore.toolkit.predictions import Prediction
 
 __all__ = ["MOST_POINTS", "PlacesSection", "places_section", "project"]
 
 MOST_POINTS = 6000
 _SMALL = 6
+_UNLABELLED, _UNTRAINED = Mark(UNLABELLED, size=_SMALL), Mark("not in training", size=_SMALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,29 +121,25 @@ def project(means: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[floa
 
 def _by_class(told: Sequence[dict[str, Any]]) -> list[Mark]:
     looks = {mark.name: mark for mark in marks(sorted({row["label"] for row in told} - {""}))}
-    unknown = Mark(UNLABELLED, size=_SMALL)
-    return [looks.get(row["label"], unknown) for row in told]
+    return [looks.get(row["label"], _UNLABELLED) for row in told]
 
 
 def _by_fold(told: Sequence[dict[str, Any]]) -> list[Mark]:
     folds = sorted({row["fold"] for row in told} - {None})
     looks = dict(zip(folds, marks([f"fold {fold}" for fold in folds]), strict=True))
-    unknown = Mark("not in training", size=_SMALL)
-    return [looks.get(row["fold"], unknown) for row in told]
+    return [looks.get(row["fold"], _UNTRAINED) for row in told]
 
 
 def _by_error(told: Sequence[dict[str, Any]]) -> list[Mark]:
     right, wrong = Mark("right out of fold", BLUE), Mark("wrong out of fold", VERMILION, "diamond", 12)
-    unknown = Mark("not in training", size=_SMALL)
-    return [unknown if row["fold"] is None else right if row["predicted"] == row["label"] else wrong for row in told]
+    return [_UNTRAINED if row["fold"] is None else right if row["predicted"] == row["label"] else wrong for row in told]
 
 
 def _legend(look: Sequence[Mark]) -> list[tuple[Mark, int]]:
     counts: dict[Mark, int] = {}
     for mark in look:
         counts[mark] = counts.get(mark, 0) + 1
-    last = {UNLABELLED, "not in training"}
-    return sorted(counts.items(), key=lambda item: (item[0].name in last, _natural(item[0].name)))
+    return sorted(counts.items(), key=lambda item: (item[0] in (_UNLABELLED, _UNTRAINED), _natural(item[0].name)))
 
 
 def _natural(name: str) -> tuple[int, str]:

@@ -53,11 +53,26 @@
     const content = read("map-data");
     if (!content || typeof Bokeh === "undefined") return;
     await Bokeh.embed.embed_item(content.item);
-    const source = Bokeh.documents[Bokeh.documents.length - 1].get_model_by_name("images");
+    const drawn = Bokeh.documents[Bokeh.documents.length - 1];
+    const source = drawn.get_model_by_name("images");
+    const dark = window.matchMedia("(prefers-color-scheme: dark)");
+    const ink = () => {
+      const text = getComputedStyle(document.body).color;
+      for (const axis of ["x-axis", "y-axis"].map((name) => drawn.get_model_by_name(name))) {
+        Object.assign(axis, {axis_label_text_color: text, major_label_text_color: text});
+      }
+    };
+    ink();
+    dark.addEventListener("change", ink);
+    const legend = (how) => {
+      document.querySelectorAll("[data-legend]").forEach((list) => { list.hidden = list.dataset.legend !== how; });
+    };
+    let chosen = "class";
     const colour = (how) => {
       const look = content.looks[how].map((number) => content.marks[number]);
       source.data = {...source.data, colour: look.map((m) => m[0]), shape: look.map((m) => m[1]), size: look.map((m) => m[2])};
-      document.querySelectorAll("[data-legend]").forEach((list) => { list.hidden = list.dataset.legend !== how; });
+      chosen = how;
+      legend(how);
     };
     document.querySelectorAll("input[name=map-look]").forEach((input) => {
       input.addEventListener("change", () => colour(input.value));
@@ -77,9 +92,8 @@
     });
     document.querySelectorAll("#map div.live:not(#map-tip)").forEach((part) => { part.hidden = false; });
     byId("map").classList.add("ready");
-    window.addEventListener("beforeprint", () => {
-      document.querySelectorAll("[data-legend]").forEach((list) => { list.hidden = list.dataset.legend !== "class"; });
-    });
+    window.addEventListener("beforeprint", () => legend("class"));  // which the chart on paper is coloured by
+    window.addEventListener("afterprint", () => legend(chosen));
   }
 
   chooseNeighbours();
