@@ -111,6 +111,7 @@ def measured_by(masks: Masks, artefacts: Artefacts, limits: Path | None) -> dict
 
 def scaled(scales: str, tiles: int | None, tile_tissue: float | None, mpp: float | None) -> CropSettings:
     """Read what says at which scales blobs are cropped."""
+    from featstore.errors import SettingError
     from featstore.recipe import CropSettings
 
     words = [word.strip() for word in scales.split(",")]
@@ -122,4 +123,7 @@ def scaled(scales: str, tiles: int | None, tile_tissue: float | None, mpp: float
         raise typer.BadParameter(f"{mpp} is no number of micrometres above 0", param_hint="--mpp")
     given: dict[str, Any] = {"tile_px": tiles, "tile_tissue": tile_tissue, "mpp": mpp}
     given = {name: value for name, value in given.items() if value is not None}
-    return replace(CropSettings(), scales=tuple(map(int, words)), **given)
+    try:
+        return replace(CropSettings(), scales=tuple(map(int, words)), **given)
+    except SettingError as error:
+        raise typer.BadParameter(f"{scales!r}; expected {error.expected}", param_hint="--scales") from None

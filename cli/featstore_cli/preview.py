@@ -93,7 +93,7 @@ def preview(
     done, failed = _draw(chosen, names, out, settings)
     seconds = round(time.perf_counter() - started, 3)
     for row in failed:
-        note(f"Error: {row['reason']}")
+        note(f"Error: {row['image']}: {row['reason']}")
     if as_json:
         overview = str(out / OVERVIEW) if done else None
         print_json({"images": done, "failed": failed, "overview": overview, "seconds": seconds})
@@ -122,7 +122,7 @@ def _draw(
     chosen: list[ImageRecord], names: dict[str, str], out: Path, settings: PreviewSettings
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Draw each image, and all of them on one sheet; one that can't be used costs only itself."""
-    from featstore.errors import ImageError
+    from featstore.errors import DataError, SettingError
     from featstore.report.previews import OVERVIEW, draw_overview, draw_preview
     from featstore.store.disk.files import make_folder
 
@@ -133,7 +133,7 @@ def _draw(
             try:
                 tiles.append(draw_preview(record, out / names[record.image], settings))
                 done.append({"image": record.image, "picture": str(out / names[record.image])})
-            except ImageError as error:
+            except (DataError, SettingError) as error:
                 failed.append({"image": record.image, "reason": str(error)})
             move(number + 1, len(chosen), "images")
     if tiles:

@@ -86,7 +86,8 @@ def test_nothing_is_drawn_into_the_data(command: str, painted, featstore, tmp_pa
     if command == "preview":
         assert featstore(command, ".").exit_code == 2  # its default is a folder here
     assert sorted(tmp_path.rglob("*")) == before
-    result = featstore(command, "../csv/all.csv", "--out", "../csv/x")
+    here = ["--jobs", 1] if command == "check" else []
+    result = featstore(command, "../csv/all.csv", "--out", "../csv/x", *here)
     assert result.exit_code == 0, result.output
 
 
@@ -140,6 +141,28 @@ def test_previews_of_images_that_are_called_alike(small_data, featstore_json, tm
     assert all(cv2.imread(picture) is not None for picture in pictures)
     (only,) = featstore_json("preview", data, "--only", "a/b", "--out", tmp_path / "p", "--repeats", 0)["images"]
     assert only in told["images"]
+
+
+def test_preview_names_the_images_whose_resolution_is_not_known(small_data, featstore, tmp_path) -> None:
+    (tmp_path / "images").mkdir()
+    for number in (3, 4):
+        shutil.copy(small_data / "train_data" / f"img_{number:04d}.png", tmp_path / "images" / f"{number}.png")
+    listed = tmp_path / "all.csv"
+    listed.write_text("image,mpp\nimages/3.png,0.5\nimages/4.png,\n")
+    out = ["--tiles", 64, "--mpp", 1, "--repeats", 0, "--out", tmp_path / "p"]
+    result = featstore("preview", listed, *out)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: images/4.png: an image whose resolution is not known")
+    assert "1 image drawn" in result.stdout
+
+
+@pytest.mark.parametrize("scales", ["2", "1,1", "1,99", "1,b"])
+def test_wrong_scales_are_told_by_their_option(scales: str, small_data, featstore) -> None:
+    result = featstore("preview", small_data, "--scales", scales)
+    assert result.exit_code == 2
+    assert "--scales" in result.stderr
+    assert f"'{scales}'" in result.stderr
+    assert "(1," not in result.stderr
 
 
 def test_preview_replaces_no_file_of_somebody_else_s(small_data, featstore, tmp_path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featstore.recipe import canonical_json
+from featstore.recipe import CropSettings, EncoderSettings, Recipe, canonical_json
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
@@ -53,3 +54,11 @@ def test_the_numbers_of_the_page():
     numbers = {0.1: "0.1", 1.0: "1.0", -0.0: "-0.0", 1e16: "1e+16", 1.5e-7: "1.5e-07", 1e15: "1000000000000000.0"}
     numbers |= {1e-4: "0.0001", 9e-5: "9e-05", 10**20: "1" + 20 * "0"}
     assert {number: canonical_json(number) for number in numbers} == numbers
+
+
+def test_the_page_names_every_field_that_came_later():
+    (said,) = re.findall(r"stores already \((.*?)\) MUST NOT", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    recipe = Recipe(EncoderSettings("x", 1))
+    later = {f"crops.{f.name}" for f in fields(CropSettings)} - {f"crops.{name}" for name in recipe.to_dict()["crops"]}
+    later |= {f.name for f in fields(Recipe)} - set(recipe.to_dict())
+    assert set(re.findall(r"`(.*?)`", said)) == later
