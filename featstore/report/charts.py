@@ -103,7 +103,7 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> str
             axes.scatter(sure, right, s=sizes, color=colour, marker=shape, edgecolor=INK, linewidth=0.5, zorder=3)
         axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="share that is right", aspect="equal")
         axes.grid(alpha=0.25)
-        axes.legend(loc="upper left", fontsize=9)
+        axes.legend(loc="lower right", fontsize=9)
         told = "Reliability diagram: share of right predictions over confidence; the table has it."
         return inline_svg(figure, told, "reliability")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from featstore.extras import require_extra
 from featstore.report.bokeh_map import bokeh_script
-from featstore.report.words import number, percent, plural, shown, span
+from featstore.report.words import crowded, number, percent, plural, shown, span
 
 __all__ = ["rendered"]
 
@@ -46,6 +46,7 @@ def _environment() -> Any:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # BokehJS wants what is referred to before it is
     environment.filters |= {
+        "crowded": crowded,
         "base64": lambda data: base64.b64encode(data).decode(),
         "listed": _listed,
         "number": number,

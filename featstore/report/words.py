@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from featstore.dataset.records import plural
 
-__all__ = ["UNLABELLED", "number", "percent", "plural", "shortened", "shown", "span"]
+__all__ = ["UNLABELLED", "crowded", "number", "percent", "plural", "shortened", "shown", "span"]
 
 UNLABELLED = "(no label)"
 """What stands in a chart or a legend for images without one; a class may be called anything."""
 
 LONGEST_NAME = 24
 """On a chart; tables have all of it."""
+
+_LETTERS_OF_HEAD = 60
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -29,6 +32,11 @@ def span(low: float | None, high: float | None) -> str:
 def percent(share: float) -> str:
     """Write a share in percent."""
     return f"{100 * share:.1f}%"
+
+
+def crowded(names: Sequence[str]) -> bool:
+    """Tell whether names side by side, broken at their spaces, are too much for the head of a table."""
+    return len(names) * max((len(word) for name in names for word in shown(name).split()), default=0) > _LETTERS_OF_HEAD
 
 
 def shortened(value: Any, *, end: bool = False) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from featstore.report.charts import confusion
 from featstore.report.palette import BLUE, GREY, VERMILION
+from featstore.report.words import crowded
 
 
 def test_small_classes_that_are_drawn_as_one_are_not_counted_as_right() -> None:
@@ -25,3 +26,10 @@ def test_of_few_classes_each_is_drawn() -> None:
     assert "5 of 6 images are predicted rightly" in drawn
     assert (drawn.count(BLUE), drawn.count(VERMILION), drawn.count(GREY)) == (2, 1, 0)
     assert "others" not in drawn
+
+
+def test_heads_are_broken_within_words_only_where_they_are_crowded() -> None:
+    assert not crowded(["HER2(+)", "Luminal A", "Luminal B", "Triple negative"])
+    assert crowded(["x" * 62])
+    assert crowded(["sixteen letters."] * 12)
+    assert not crowded([])
