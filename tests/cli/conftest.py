@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from featstore.extract import run
 from featstore_cli.app import app
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data"
@@ -65,7 +66,11 @@ def small_data(tmp_path_factory) -> Path:
 def work(small_data, featstore_json, tmp_path_factory) -> Path:
     """A folder with a store of the small data and a three-fold model fitted on it."""
     folder = tmp_path_factory.mktemp("work")
-    featstore_json("extract", small_data, "--store", folder / "s.store", "--encoder", "stain-texture", "--repeats", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "COMMIT_SECONDS", 3600.0)  # one version, however busy the machine is
+        featstore_json(
+            "extract", small_data, "--store", folder / "s.store", "--encoder", "stain-texture", "--repeats", 1
+        )
     featstore_json("fit", folder / "s.store", "--model", folder / "m.model", "--folds", 3, "--jobs", 2)
     return folder
 
