@@ -66,12 +66,13 @@ def small_data(tmp_path_factory) -> Path:
 def work(small_data, featstore_json, tmp_path_factory) -> Path:
     """A folder with a store of the small data and a three-fold model fitted on it."""
     folder = tmp_path_factory.mktemp("work")
+    store = folder / "s.store"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "COMMIT_SECONDS", 3600.0)  # one version, however busy the machine is
         featstore_json(
-            "extract", small_data, "--store", folder / "s.store", "--encoder", "stain-texture", "--repeats", 1
+            "extract", small_data, "--store", store, "--encoder", "stain-texture", "--repeats", 1
         )
-    featstore_json("fit", folder / "s.store", "--model", folder / "m.model", "--folds", 3, "--jobs", 2)
+    featstore_json("fit", store, "--model", folder / "m.model", "--folds", 3, "--jobs", 2)
     return folder
 
 
