@@ -6,7 +6,7 @@ TEST_PROCESSES ?= 2
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: demo test lint docs faults bench gpu-check clean help
+.PHONY: demo test lint docs shown faults bench gpu-check clean help
 
 help: ## list these verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -36,6 +36,9 @@ lint: $(STAMP) ## style, types, and which room may import which
 
 docs: $(STAMP) ## these pages and the reference as HTML: build/docs/index.html; a warning or a broken link is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+shown: $(STAMP) ## numbers and fingerprints in the outputs that README and docs show, from running their commands
+	FEATSTORE_REWRITE_SHOWN=1 $(BIN)/python -m pytest -q -n0 tests/docs
 
 faults: $(STAMP) ## faults at length: a store's 200 kills, 8 writers of 50 commits, 500 flipped bytes; 10 kills of a training (minutes)
 	FAULTS=long $(BIN)/python -m pytest tests/store/faults
