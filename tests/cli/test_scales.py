@@ -145,6 +145,7 @@ def test_what_is_no_scales_is_refused(scaled, featstore, scales) -> None:
         ("--tiles", "8"),
         ("--tiles", "64", "--mpp", "0"),
         ("--tiles", "64", "--mpp", "nan"),
+        ("--scales", "2,1"),
     ],
 )
 def test_what_is_no_scales_of_an_extraction_is_wrong_usage(small_data, featstore, tmp_path, options) -> None:
@@ -152,12 +153,9 @@ def test_what_is_no_scales_of_an_extraction_is_wrong_usage(small_data, featstore
     assert result.exit_code == 2, result.output
 
 
-def test_scales_out_of_order_and_images_without_resolution_are_told(small_data, featstore, tmp_path) -> None:
-    for options, said in (
-        (("--scales", "2,1"), "scales are (2, 1)"),
-        (("--tiles", 64, "--mpp", 0.5), "38 of 38 images of unknown resolution"),
-    ):
-        result = featstore("extract", small_data, "--store", tmp_path / "x.store", *EXTRACT, *options)
-        assert result.exit_code == 1
-        assert said in " ".join(result.stderr.split())
+def test_images_without_resolution_are_told(small_data, featstore, tmp_path) -> None:
+    options = ("--tiles", 64, "--mpp", 0.5)
+    result = featstore("extract", small_data, "--store", tmp_path / "x.store", *EXTRACT, *options)
+    assert result.exit_code == 1
+    assert "38 of 38 images of unknown resolution" in " ".join(result.stderr.split())
     assert not (tmp_path / "x.store").exists()
