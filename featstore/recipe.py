@@ -27,7 +27,6 @@ from featstore.canonical import (
 
 __all__ = [
     "AugmentationSettings",
-    "Changes",
     "CropSettings",
     "EncoderSettings",
     "OBJECT",
