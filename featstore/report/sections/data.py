@@ -23,7 +23,9 @@ _EXAMPLES, _MOST_CLASSES_SHOWN, _MOST_OF_A_REASON, _MOST_VERSIONS, _MOST_GROUPS 
 
 _SOURCES = {
     "tissue": "no usable mask: tissue was found on the image itself",
+    "mask_cleaned": "the mask was cleaned of specks and of what lies off the tissue",
     "whole_mask": "no blob of the mask was large enough: the whole mask was taken as one",
+    "whole_image": "no usable mask and no tissue found: the whole image was taken as one blob",
 }
 
 _REASONS = {
@@ -40,6 +42,8 @@ _REASONS = {
     Reason.CONTAMINATED_GREEN: "too much of the tissue is green",
     Reason.CONTAMINATED_BROWN: "too much of the tissue is brown",
     Reason.CONTAMINATED_YELLOW: "too much of the tissue is yellow",
+    Reason.CONTAMINATED_INK: "too much of the tissue is under pen ink",
+    Reason.CONTAMINATED_TEXTURE: "the texture of the tissue was replaced",
 }
 
 
