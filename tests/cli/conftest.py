@@ -69,9 +69,7 @@ def work(small_data, featstore_json, tmp_path_factory) -> Path:
     store = folder / "s.store"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "COMMIT_SECONDS", 3600.0)  # one version, however busy the machine is
-        featstore_json(
-            "extract", small_data, "--store", store, "--encoder", "stain-texture", "--repeats", 1
-        )
+        featstore_json("extract", small_data, "--store", store, "--encoder", "stain-texture", "--repeats", 1)
     featstore_json("fit", store, "--model", folder / "m.model", "--folds", 3, "--jobs", 2)
     return folder
 
