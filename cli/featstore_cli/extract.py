@@ -36,7 +36,7 @@ from featstore_cli.progress import progress_bar
 if TYPE_CHECKING:
     from featstore.dataset import Dataset
     from featstore.extract import Progress, Shard
-    from featstore.recipe import Colour
+    from featstore.recipe.crops import Colour
 
 __all__ = ["EXAMPLES", "extract"]
 

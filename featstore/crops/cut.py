@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.crops.blobs import Blob, Blobs, Box
-from featstore.recipe import Colour, CropSettings
+from featstore.recipe import CropSettings
+from featstore.recipe.crops import Colour
 
 __all__ = ["cut_crop", "cut_square", "fill_colour", "grow_box", "square_around"]
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featstore.errors import SettingError
-from featstore.recipe import AugmentationSettings, Range, canonical_json
+from featstore.recipe import AugmentationSettings, canonical_json
+from featstore.recipe.repeats import Range
 
 __all__ = ["SCALARS", "Draws", "draw"]
 

@@ -15,7 +15,7 @@ from featstore.crops.cut import fill_colour
 from featstore.crops.draws import Draws
 from featstore.crops.geometry import move, smooth
 from featstore.errors import DataError
-from featstore.recipe import Colour
+from featstore.recipe.crops import Colour
 
 __all__ = ["augment", "bring_to_working_size", "erase", "normal_quantiles"]
 

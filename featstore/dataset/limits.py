@@ -13,7 +13,7 @@ from typing import Any, Self
 from featstore.dataset.artefact_check import ArtefactLimits
 from featstore.dataset.mask_quality import MaskLimits
 from featstore.errors import SettingError
-from featstore.recipe import Changes
+from featstore.recipe.crops import Changes
 
 __all__ = ["Limits", "read_limits"]
 

@@ -16,7 +16,8 @@ from featstore.encoders.processor import Processor, Resize
 from featstore.encoders.running import Library, RunningModel, start_model
 from featstore.encoders.weights import CONFIG, digest_weights, find_weights
 from featstore.errors import EncoderError
-from featstore.recipe import Colour, EncoderSettings
+from featstore.recipe import EncoderSettings
+from featstore.recipe.crops import Colour
 
 __all__ = ["ModelEncoder", "own_devices"]
 

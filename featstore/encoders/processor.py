@@ -17,7 +17,7 @@ import numpy as np
 from featstore.encoders.base import Pixels, check_crop
 from featstore.encoders.weights import read_json
 from featstore.errors import EncoderError
-from featstore.recipe import Colour
+from featstore.recipe.crops import Colour
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Processor", "Resize", "make_processor", "read_processor", "read_side"]
 

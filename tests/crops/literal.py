@@ -11,7 +11,7 @@ from featstore.crops.cut import fill_colour
 from featstore.crops.draws import Draws
 from featstore.crops.geometry import cell_px
 from featstore.crops.repeat import erase, normal_quantiles
-from featstore.recipe import Colour
+from featstore.recipe.crops import Colour
 
 Level = tuple[float, float, float]
 """A colour, RGB from 0 to 1."""
