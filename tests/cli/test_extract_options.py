@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def extract(featstore, few, tmp_path):
 def test_stages_and_the_bottleneck_are_told(extract):
     result = extract("--repeats", 1)
     assert "by stage, over all processes: decode" in result.stdout
-    assert "most of the time went into encode" in result.stdout
+    assert re.search(r"most of the time went into (segment|encode)\b", result.stdout)  # by the machine
     again = extract("--repeats", 1)
     assert "by stage" not in again.stdout
     assert again.exit_code == 0

@@ -8,6 +8,7 @@ import pytest
 
 from featstore.extract import Setup, Station
 from featstore.extract.stages import STAGES, Lanes, find_bottleneck
+from featstore.recipe import Recipe
 
 EVEN = dict.fromkeys(STAGES, 1.0)
 
@@ -64,4 +65,4 @@ def test_the_kind_of_device_is_read_from_what_encoders_tell(told, kind, stain_te
         how: ClassVar = {"device": told}
         prepare = stain_texture.prepare
 
-    assert Station(Setup(None, There())).lanes.device == kind
+    assert Station(Setup(Recipe(stain_texture.settings), There())).lanes.device == kind
