@@ -74,6 +74,8 @@ def check(
         print_json({**findings.to_dict(), "sheets": [str(path) for path in sheets], "seconds": seconds})
     else:
         print_lines(checked.lines(findings, sheets, seconds))
+        if out is not None and not sheets:
+            print_lines([f"{out}: nothing to draw"])
     if strict and (bad := unusable(findings.rejected)):
         note(f"Error: {bad} can't be used (--strict).")
         raise typer.Exit(1)

@@ -127,7 +127,8 @@ def check_pictures(
 
     names = list(names)
     for place in data.folders if data else ():
-        if folder.resolve().is_relative_to(place.resolve()):
+        below = folder.resolve().is_relative_to(place.resolve())
+        if folder.resolve() == place.resolve() or (below and data is not None and data.layout != "csv"):
             found = f"{folder} lies in {place}, where the data are, and what is drawn there may be taken for them"
             raise typer.BadParameter(f"{found}: name a folder elsewhere", param_hint=option)
     check_folder(option, folder, names, inputs)

@@ -187,9 +187,11 @@ def _on_mask(mask: NDArray[np.bool_], settings: CropSettings, quality: MaskQuali
 def _said_of(mask: NDArray[np.bool_] | None, quality: MaskQuality | None) -> str:
     if mask is None:
         return ""
-    if quality is not None and quality.reasons:
-        return ", ".join(quality.reasons)
-    return "whole" if mask.all() else "given" if quality is None else "good"
+    if mask.all():
+        return "whole"
+    if quality is None:
+        return "given"
+    return "empty" if "empty" in quality.reasons else ", ".join(quality.reasons) or "good"
 
 
 def _no_blob(quality: MaskQuality | None) -> ImageError:

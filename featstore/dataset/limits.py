@@ -17,6 +17,9 @@ from featstore.recipe.crops import Changes
 
 __all__ = ["Limits", "read_limits"]
 
+_MOST, _AREA = 255, "artefacts.subtract.min_kept_px"
+"""Levels and windows, in pixels, are no larger; an area may be."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -80,7 +83,7 @@ def read_limits(path: str | Path) -> Limits:
         If the file can't be read, or names what is no threshold.
     """
     try:
-        there = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        there = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingError(
             f"{path} can't be read as thresholds ({getattr(error, 'strerror', None) or error})",
@@ -130,7 +133,8 @@ def _with(limits: Any, whole: str, path: list[str], values: tuple[Any, ...]) -> 
             f"the threshold {whole} is {list(values)}",
             expected=f"{len(usual)} {kind}{'s' if len(usual) > 1 else ''}, such as {list(usual)}",
         )
-    if whole_numbers and min(values) < 0:
-        raise SettingError(f"the threshold {whole} is {list(values)}", expected="nothing below 0")
+    if whole_numbers and (min(values) < 0 or (max(values) > _MOST and whole != _AREA)):
+        expected = "0 or more" if whole == _AREA else f"0 to {_MOST}"
+        raise SettingError(f"the threshold {whole} is {list(values)}", expected=expected)
     exact = values if whole_numbers else tuple(float(value) for value in values)
     return replace(limits, **{name: exact if isinstance(there, tuple) else exact[0]})

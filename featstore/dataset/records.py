@@ -83,7 +83,7 @@ class Dataset:
     def folders(self) -> tuple[Path, ...]:
         """Where its files are, and so where nothing else is written, which might be taken for one of them.
 
-        Of a folder that is the root with all below it; of a CSV, the folders of the images and masks that it names.
+        Of a folder that is the root, with all below it; of a CSV, the folders of the images and masks that it names.
         """
         paths = (path for record in self.records for path in (record.path, record.mask_path) if path is not None)
         root = set() if self.layout == "csv" else {self.root}

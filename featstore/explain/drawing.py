@@ -167,7 +167,7 @@ def _draw_blobs(axes: Any, blobs: Sequence[BlobShare], width: int, height: int) 
         x, y = _free_place(blob, taken, width, height)
         taken.append((x, y))
         box = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.6, "pad": 1.5}
-        said = f"{blob.contribution:+.2f}"
+        said = f"{round(blob.contribution, 2) + 0.0:+.2f}"  # no -0.00
         axes.text(x, y, said, ha="center", va="center", fontsize=8, color="white", bbox=box, zorder=5)
 
 

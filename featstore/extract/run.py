@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featstore.dataset import Dataset, ImageRecord, Reason
+from featstore.dataset import Dataset, ImageRecord
 from featstore.encoders import Encoder
 from featstore.errors import DataError
 from featstore.extract.interrupts import Interrupts
@@ -145,7 +145,7 @@ class _Storing(Writing):
         job, record = loaded.job, loaded.job.record
         self._sink.how = {**self._recorded, **self._engine.how}
         self._done += 1
-        if loaded.reason == Reason.FAILED and job.stored:
+        if loaded.reason and job.stored:  # it could be used before, and its files are the same
             self._result.incomplete.append({"image": record.image, "reason": loaded.reason, "note": loaded.note})
             return
         known = self._sink.images.get(record.image)

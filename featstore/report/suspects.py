@@ -22,7 +22,10 @@ __all__ = ["draw_findings", "sheet_names"]
 
 SIDE_PX, COLUMNS, ROWS = 240, 6, 8
 
-_NAME = re.compile(rf"({'|'.join(KINDS)}|(mask|whole|twins_by)_[a-z_]+)(-[0-9]+)?\.png")
+_MASKS = ("empty", "inverted", "misplaced", "off_tissue", "noisy", "unrelated")
+_OTHERS = ("whole_mask", "whole_image", "twins_by_file", "twins_by_look", "twins_by_mask")
+_KINDS = (*KINDS, *(f"mask_{reason}" for reason in _MASKS), *_OTHERS)
+_NAME = re.compile(rf"({'|'.join(_KINDS)})(-[0-9]+)?\.png")
 
 
 def sheet_names(findings: Findings) -> list[str]:

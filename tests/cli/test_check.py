@@ -77,7 +77,7 @@ def test_nothing_is_drawn_into_the_data(command: str, painted, featstore, tmp_pa
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(data)
     given = {".": ["x", "train_data/x", "../data"], "train_data": ["train_data/x"]}
-    given |= {"../csv/all.csv": ["../masks/x", "train_data"]}
+    given |= {"../csv/all.csv": ["../masks", "train_data"]}
     for what, folders in given.items():
         for out in folders:
             result = featstore(command, what, "--out", out)

@@ -206,6 +206,12 @@ def test_ink_beside_the_tissue_was_not_taken_off_it() -> None:
         (lambda mask: mask * 0, "checked", "empty"),
         (lambda mask: mask * 0, "given", "empty"),
         (lambda mask: mask | 255, "given", "whole"),
+        (lambda mask: mask | 255, "checked", "whole"),
+        (
+            lambda mask: np.pad([[255]], ((10, mask.shape[0] - 11), (10, mask.shape[1] - 11))).astype(np.uint8),
+            "checked",
+            "empty",
+        ),
         (lambda mask: 255 - mask, "checked", "inverted"),
     ],
 )

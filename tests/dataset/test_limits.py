@@ -27,6 +27,11 @@ def test_all_thresholds_are_written_and_read_again(tmp_path):
     assert changed.changes == (("artefacts.subtract.grow_px", (9,)), ("masks.noise", (0.5,)))
 
 
+def test_a_mark_at_the_start_of_a_file_does_not_matter(tmp_path):
+    (tmp_path / "limits.toml").write_text("[masks]\nnoise = 0.5\n", encoding="utf-8-sig")
+    assert read_limits(tmp_path / "limits.toml").masks.noise == 0.5
+
+
 def test_some_are_changed_and_the_others_stay(tmp_path):
     (tmp_path / "limits.toml").write_text("[artefacts.ink]\nshare = 1\nblue = [1, 2.5, 3]\n[masks]\ninverted = -1\n")
     found = read_limits(tmp_path / "limits.toml")
@@ -54,7 +59,9 @@ def test_no_change_leaves_a_recipe_what_it_was():
         ("[masks]\nnoise = [[1]]", r"masks\.noise is \[\[1\]\]"),
         ("[artefacts.ink]\nred = [1, 2]", r"artefacts\.ink\.red is \[1, 2\]; expected 3 numbers"),
         ("[artefacts.ink]\nwidth_px = 2.5", r"width_px is \[2\.5\]; expected 1 whole number"),
-        ("[artefacts.ink]\nwidth_px = -1", r"width_px is \[-1\]; expected nothing below 0"),
+        ("[artefacts.ink]\nwidth_px = -1", r"width_px is \[-1\]; expected 0 to 255"),
+        ("[artefacts.ink]\nreach_px = 100000", r"reach_px is \[100000\]; expected 0 to 255"),
+        ("[artefacts.subtract]\nmin_kept_px = -1", r"min_kept_px is \[-1\]; expected 0 or more"),
         ("noise", r"can't be read as thresholds.*TOML"),
     ],
 )

@@ -14,10 +14,11 @@ import numpy as np
 import psutil
 import pytest
 
+from featstore.dataset import Reason
 from featstore.encoders import load_encoder
 from featstore.encoders.processor import Resize
-from featstore.errors import FeatstoreError
-from featstore.extract import Setup, Station
+from featstore.errors import FeatstoreError, ImageError
+from featstore.extract import Setup, Station, loader
 from featstore.extract.plan import ImageJob
 from featstore.extract.worker import SLOTS, Ring
 from featstore.recipe import Recipe
@@ -112,6 +113,25 @@ def test_an_image_that_fails_keeps_what_it_has(challenge, run, stain_texture, tm
     after = open_store(tmp_path / "s.store")
     assert after.keys.tolist() == before.keys.tolist()
     assert after.usable("train") == before.usable("train")
+
+
+def test_an_image_that_can_not_be_read_for_a_while_keeps_what_it_has(challenge, run, tmp_path, monkeypatch):
+    """Its files are the same: what failed is the way to them."""
+    run(challenge, tmp_path / "s.store", train=1)
+
+    def stale(path, read=loader.read_image):
+        if path.name == "img_0003.png":
+            raise ImageError(f"{path} can't be read (Stale file handle)", reason=Reason.UNREADABLE)
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loader, "read_image", stale)
+        result = run(challenge, tmp_path / "s.store", train=2, workers=0)
+    assert [row["image"] for row in result.incomplete] == ["train_data/img_0003.png"]
+    assert "train_data/img_0003.png" in open_store(tmp_path / "s.store").usable("train")
+    again = run(challenge, tmp_path / "s.store", train=2)
+    assert (again.incomplete, again.rejected) == ([], [])
+    assert again.computed > 0
 
 
 @dataclass

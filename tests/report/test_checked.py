@@ -63,6 +63,15 @@ def test_a_sweep_or_a_comparison_of_another_store_is_refused(fitted) -> None:
         check_reproduction({"fingerprint": "123"}, store, "r.json")
 
 
+def test_figures_of_the_images_that_all_compared_stores_have_are_taken(fitted) -> None:
+    store, _ = fitted
+    shared = {**ESTIMATE, **of_store(store), "data_digest": "0" * 64, "images": 44, "versions": [store.version]}
+    check_evaluation(shared, store, "e.json")
+    for change in ({"images": 45}, {"versions": [store.version + 1]}, {"labels": "mine.csv"}):
+        with pytest.raises(DataError, match="whose training images, labels or groups are not those"):
+            check_evaluation({**shared, **change}, store, "e.json")
+
+
 def test_the_digest_is_of_images_labels_and_groups_and_of_nothing_else() -> None:
     ours = data_digest("abc", "xyx", ["p", "p", "q"])
     assert data_digest("bca", "yxx", [7, 8, 7]) == ours

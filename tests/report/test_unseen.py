@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,14 @@ def test_images_of_one_group_come_and_go_together_in_the_interval(labelled) -> N
     (_, alone, narrow), (_, together, wide) = (section(*labelled(groups))["figures"][1] for groups in (None, pairs))
     assert alone == together
     assert narrow != wide
+
+
+def test_nor_is_one_of_a_group_that_an_image_was_of_when_it_was_fitted_on(labelled) -> None:
+    """The training image was replaced since, or is of another group now: the model has seen what it was."""
+    store, model = labelled({"test_0.png": "p"})
+    found = out_of_fold(model, store)
+    then = replace(found.rows["img_000.png"], group="p")
+    predictions = predict_images(model, store)
+    assert section_of(model, store, predictions, found)["dropped"] == 0
+    replaced = replace(found, rows={**found.rows, "img_000.png": then})
+    assert section_of(model, store, predictions, replaced)["dropped"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,7 @@ def test_section(model: Any, store: Store, predictions: Sequence[Prediction], fo
     said = {name: sum(prediction.label == name for prediction in predictions) for name in classes}
     known = [prediction for prediction in predictions if prediction.row.label in classes]
     shares = dict(zip(classes, model.class_prior_.tolist(), strict=True))
-    groups = _groups(store, found)
-    seen = set() if found is None else {groups[name] for name in found.images.tolist()}
+    groups, seen = _groups(store, found)
     scored = [prediction for prediction in known if groups[prediction.row.image] not in seen]
     several = found is not None and len({prediction.row.label for prediction in scored}) > 1
     return {
@@ -48,10 +48,13 @@ def test_section(model: Any, store: Store, predictions: Sequence[Prediction], fo
     }
 
 
-def _groups(store: Store, found: OutOfFold | None) -> dict[str, str]:
-    """Name the group of each image, those among them that the model was fitted on and that are gone."""
+def _groups(store: Store, found: OutOfFold | None) -> tuple[dict[str, str], set[str]]:
+    """Name the group of each image, and the groups that the model has seen: under a name now, or as files then were."""
     fitted = {} if found is None else found.rows
-    return twin_groups({**fitted, **store.images}.values())
+    then = {name: f"{name}\0then" for name in fitted}
+    groups = twin_groups([*store.images.values(), *(replace(row, image=then[name]) for name, row in fitted.items())])
+    trained = [] if found is None else found.images.tolist()
+    return groups, {groups[key] for name in trained for key in (name, then[name]) if key in groups}
 
 
 def _figures(
