@@ -12,6 +12,7 @@ from featstore.check.findings import Findings, Twins
 from featstore.check.image import Examined, examine
 from featstore.dataset import Dataset, Limits, MaskLimits
 from featstore.recipe import CropSettings
+from featstore.store.images import SAY_NOTHING
 from featstore.store.looks import near_pairs
 
 __all__ = ["check_dataset"]
@@ -64,7 +65,7 @@ def find_twins(images: Sequence[Examined]) -> list[Twins]:
             files[found.sha256].append(place)
         if found.record.group:
             patients[found.record.group].append(place)
-        if found.mask_sha256 and found.mask_says not in ("", "empty", "whole"):
+        if found.mask_sha256 and found.mask_says not in ("", *SAY_NOTHING):
             masks[found.mask_sha256].append(place)
     groups = [("file", group) for group in files.values()]
     looks = _joined(near_pairs([found.look for found in images]), len(images))

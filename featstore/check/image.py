@@ -34,14 +34,14 @@ __all__ = ["Examined", "Opened", "examine", "left_out", "look_at"]
 
 Pixels = NDArray[np.uint8]
 
-_WRONG = {
+WRONG_MASKS = {
     "empty": "it marks next to nothing",
     "inverted": "it marks what is pale",
     "misplaced": "it fits another place better",
     "off_tissue": "it lies off the tissue",
     "noisy": "it is full of specks and holes",
 }
-_WHOLE = {
+TAKEN_WHOLE = {
     "whole_mask": "no blob of the mask is large enough",
     "whole_image": "no tissue was found, or none that is large enough",
 }
@@ -116,8 +116,8 @@ class Examined:
         found = dict(self.over)
         if self.mask is not None:
             found |= {f"mask_{reason}": _said_of_mask(reason, self.mask) for reason in self.mask.reasons}
-        if self.source in _WHOLE:
-            found[self.source] = _WHOLE[self.source]
+        if self.source in TAKEN_WHOLE:
+            found[self.source] = TAKEN_WHOLE[self.source]
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Examined:
 
 def _said_of_mask(reason: str, mask: MaskQuality) -> str:
     remedy = "" if reason == "empty" else "; --masks given takes it as it is"
-    return f"{_WRONG.get(reason, reason)} (score {mask.score:.2f}){remedy}"
+    return f"{WRONG_MASKS.get(reason, reason)} (score {mask.score:.2f}){remedy}"
 
 
 def examine(record: ImageRecord, settings: CropSettings | None = None) -> Examined:

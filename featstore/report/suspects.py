@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from featstore.check import Examined, Findings
-from featstore.check.image import look_at
+from featstore.check.image import TAKEN_WHOLE, WRONG_MASKS, look_at
 from featstore.dataset import read_image, read_mask
 from featstore.dataset.artefact_check import KINDS
 from featstore.drawn import is_drawn
@@ -22,9 +22,9 @@ __all__ = ["draw_findings", "sheet_names"]
 
 SIDE_PX, COLUMNS, ROWS = 240, 6, 8
 
-_MASKS = ("empty", "inverted", "misplaced", "off_tissue", "noisy", "unrelated")
-_OTHERS = ("whole_mask", "whole_image", "twins_by_file", "twins_by_look", "twins_by_mask")
-_KINDS = (*KINDS, *(f"mask_{reason}" for reason in _MASKS), *_OTHERS)
+_TWINS = ("file", "look", "mask")
+_MASKS = (f"mask_{reason}" for reason in (*WRONG_MASKS, "unrelated"))
+_KINDS = (*KINDS, *_MASKS, *TAKEN_WHOLE, *(f"twins_by_{by}" for by in _TWINS))
 _NAME = re.compile(rf"({'|'.join(_KINDS)})(-[0-9]+)?\.png")
 
 
@@ -77,7 +77,7 @@ def _sheets(findings: Findings) -> Iterator[tuple[str, str, list[Row]]]:
     for kind, found in sorted(kinds.items()):
         title = f"{kind.replace('_', ' ')}: {len(found)} of {len(findings.images)} images"
         yield from _pages(kind, title, _broken(found))
-    for by in ("file", "look", "mask"):
+    for by in _TWINS:
         groups = [twins for twins in findings.twins if twins.by == by]
         lines: list[Row] = []
         for number, twins in enumerate(groups, 1):

@@ -9,7 +9,11 @@ from typing import Any, get_args, get_type_hints
 from featstore.errors import DataError, SettingError
 from featstore.store.looks import near_pairs
 
-__all__ = ["SPLITS", "ImageRow", "check_row", "merged", "twin_groups"]
+__all__ = ["SAY_NOTHING", "SPLITS", "ImageRow", "check_row", "merged", "twin_groups"]
+
+
+SAY_NOTHING = ("empty", "whole")
+"""Masks of which two images may have the same, and have nothing to do with each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class ImageRow:
         Many masks are empty, or cover all of the image. Where that is not known, the blobs came from a mask that does.
         """
         if self.mask:
-            return "" if self.mask in ("empty", "whole") else self.mask_sha256
+            return "" if self.mask in SAY_NOTHING else self.mask_sha256
         return self.mask_sha256 if self.source in ("mask", "whole_mask", "mask_cleaned") else ""
 
     @property
